@@ -1,0 +1,1 @@
+"""Geometry of boxes, without models."""

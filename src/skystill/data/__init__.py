@@ -1,0 +1,1 @@
+"""Images and truth: formats, data sets, augmentation, synthetic scenes."""

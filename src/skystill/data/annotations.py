@@ -1,0 +1,52 @@
+"""What an annotation file says, whatever its format: the one type that every reader returns and every writer takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skystill.structures import BoxKind
+
+
+@dataclass(slots=True)
+class Record:
+    """One image and its objects as they stand on disk.
+
+    image: path of the image file. width, height: pixels, 0 when the format does not say. boxes: (M, 4) corners x1 y1 x2 y2
+    for HBB or (M, 8) four corners x y in drawing order for OBB, float64 pixels. labels: (M,) int64 index into the classes.
+    crowd: (M,) bool, COCO's iscrowd. difficult: (M,) bool, VOC's and DOTA's flag.
+    source: where the annotation was read (file, or file and image id), for messages.
+    """
+
+    image: Path
+    width: int
+    height: int
+    boxes: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+    difficult: NDArray[np.bool_]
+    source: str = ""
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @property
+    def ignore(self) -> NDArray[np.bool_]:
+        """(M,) bool: objects that neither train nor count."""
+        return self.crowd | self.difficult
+
+
+@dataclass(slots=True)
+class Annotations:
+    """A data set's truth: class names in label order, one record an image (images without objects stay in), the box kind."""
+
+    classes: tuple[str, ...]
+    records: list[Record]
+    kind: BoxKind = "hbb"
+    notes: list[str] = field(default_factory=list)  # what a reader clipped, dropped or guessed, one line each
+
+    def __len__(self) -> int:
+        return len(self.records)

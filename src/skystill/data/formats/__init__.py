@@ -1,0 +1,1 @@
+"""Annotation formats: one file each, with a `read` and a `write`."""

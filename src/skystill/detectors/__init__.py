@@ -1,0 +1,1 @@
+"""Detectors: our reference family GFL, and thin wrappers around others."""

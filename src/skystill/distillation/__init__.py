@@ -1,0 +1,1 @@
+"""Distillation: the Distiller, the LTD method, its schedule."""

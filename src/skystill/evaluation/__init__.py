@@ -1,0 +1,1 @@
+"""How good and how costly a detector is."""

@@ -1,0 +1,152 @@
+"""The only types that pass between the rooms of skystill.
+
+Letters: B batch, C channels, H W cells of a pyramid level, K classes, N places where a dense head predicts, Q queries,
+M true objects, D detections, E edges of a box (4, or 2 sides and an angle), n+1 bins of an edge's distribution.
+
+A box is (x1, y1, x2, y2) in pixels when it has 4 columns (horizontal, "hbb") and (cx, cy, w, h, theta) with theta in
+radians in [-pi/2, pi/2) and w >= h when it has 5 (oriented, "obb", the le90 convention).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+BoxKind = Literal["hbb", "obb"]
+Activation = Literal["sigmoid", "softmax"]
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What is true of one image.
+
+    boxes: (M, 4|5) float32. labels: (M,) int64 in 0..K-1. ignore: (M,) bool, crowds and difficult objects: training takes
+    them neither as objects nor as background, and evaluation does not count them. name: the image, for messages.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    ignore: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        m = len(self.boxes)
+        if self.boxes.ndim != 2 or self.boxes.shape[1] not in (4, 5):
+            raise ValueError(f"boxes must be (M, 4) or (M, 5), not {tuple(self.boxes.shape)}")
+        if len(self.labels) != m:
+            raise ValueError(f"{m} boxes but {len(self.labels)} labels in image {self.name!r}")
+        if len(self.ignore) != m:
+            if len(self.ignore):
+                raise ValueError(f"{m} boxes but {len(self.ignore)} ignore flags in image {self.name!r}")
+            object.__setattr__(self, "ignore", torch.zeros(m, dtype=torch.bool, device=self.boxes.device))
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def to(self, device: torch.device | str) -> Targets:
+        """The same truth on another device."""
+        return Targets(self.boxes.to(device), self.labels.to(device), self.ignore.to(device), self.name)
+
+    def counted(self) -> Targets:
+        """Only the objects that count: those without the ignore flag."""
+        keep = ~self.ignore
+        return Targets(self.boxes[keep], self.labels[keep], self.ignore[keep], self.name)
+
+    @staticmethod
+    def empty(name: str = "", columns: int = 4) -> Targets:
+        """An image without objects."""
+        return Targets(torch.zeros(0, columns), torch.zeros(0, dtype=torch.int64), name=name)
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """What a detector sees in one image: boxes (D, 4|5), scores (D,) in 0..1, labels (D,), best score first."""
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def to(self, device: torch.device | str) -> Detections:
+        """The same detections on another device."""
+        return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device))
+
+    def above(self, score: float) -> Detections:
+        """Only those that score at least `score`."""
+        keep = self.scores >= score
+        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep])
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """Predictions at N places.
+
+    logits: (B, N, K). boxes: (B, N, 4|5), decoded, in pixels. edges: (B, N, E, n+1) logits of a distribution over each edge's
+    distance, or None where the head has none. places: (N, 4) anchors as (x1, y1, x2, y2), the same for every image of the
+    batch. levels: how many of the N places each pyramid level has, fine to coarse. activation: what turns logits into scores.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    edges: Tensor | None
+    places: Tensor
+    levels: tuple[int, ...]
+    activation: Activation = "sigmoid"
+
+    def scores(self) -> Tensor:
+        """(B, N, K) in 0..1, float32. A softmax head's last class is background and is left out."""
+        if self.activation == "sigmoid":
+            return self.logits.float().sigmoid()
+        return self.logits.float().softmax(-1)[..., :-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """Predictions of a set predictor: logits (B, Q, K), boxes (B, Q, 4|5) in pixels."""
+
+    logits: Tensor
+    boxes: Tensor
+    activation: Activation = "sigmoid"
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """All that distillation may see of a detector.
+
+    pyramid: neck features, fine to coarse, each (B, C, H_l, W_l). strides: pixels per cell of each level.
+    dense, queries, detections: what the head predicts, where it has such a view.
+    """
+
+    pyramid: tuple[Tensor, ...]
+    strides: tuple[int, ...]
+    dense: Dense | None = None
+    queries: Queries | None = None
+    detections: list[Detections] | None = None
+
+    def detach(self) -> Knowledge:
+        """The same knowledge without gradient."""
+        dense, queries = self.dense, self.queries
+        if dense is not None:
+            edges = None if dense.edges is None else dense.edges.detach()
+            dense = replace(dense, logits=dense.logits.detach(), boxes=dense.boxes.detach(), edges=edges)
+        if queries is not None:
+            queries = replace(queries, logits=queries.logits.detach(), boxes=queries.boxes.detach())
+        return replace(self, pyramid=tuple(p.detach() for p in self.pyramid), dense=dense, queries=queries)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a detector returns for a batch.
+
+    losses: the detector's own terms, already weighted, empty without targets. knowledge: what distillation may see.
+    detections: one per image where they were asked for, else None.
+    """
+
+    losses: dict[str, Tensor]
+    knowledge: Knowledge
+    detections: list[Detections] | None = None

@@ -1,0 +1,1 @@
+"""Training loops on PyTorch Lightning."""
