@@ -150,3 +150,20 @@ class Output:
     losses: dict[str, Tensor]
     knowledge: Knowledge
     detections: list[Detections] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a loader yields.
+
+    images: (B, C, H, W) float32 in 0..1, padded with zeros at the right and bottom. targets: one per image.
+    sizes: the (height, width) of each image before padding.
+    """
+
+    images: Tensor
+    targets: list[Targets]
+    sizes: list[tuple[int, int]]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return Batch(self.images.to(device, non_blocking=True), [t.to(device) for t in self.targets], self.sizes)
