@@ -1,8 +1,8 @@
 """COCO average precision through faster-coco-eval, kept in memory.
 
 The protocol is COCO's (Lin et al., ECCV 2014): ten IoU thresholds .50:.05:.95, 101 recalls, object sizes by area below
-32^2, below 96^2 and above. It differs in one figure: aerial images hold hundreds of objects, so `max_dets` is 500 an image
-and class instead of 100. Oriented boxes are scored by the exact IoU of their polygons.
+32^2, below 96^2 and above. It differs in one figure: aerial images hold hundreds of objects, so `max_dets` is 500 an
+image and class instead of 100. Oriented boxes are scored by the exact IoU of their polygons.
 """
 
 from __future__ import annotations
@@ -60,8 +60,7 @@ class CocoScores:
         """The scores that `as_dict` wrote; None becomes nan again and missing figures are nan."""
         figures = {name: _nan(values.get(name)) for name in ("ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l", "ar")}
         per_class = {name: {k: _nan(v) for k, v in row.items()} for name, row in values.get("per_class", {}).items()}
-        at_half = np.where(precision[0, :, :, 0] < 0, np.nan, precision[0, :, :, 0])
-    curves = {name: at_half[:, k].tolist() for k, name in enumerate(classes)}
+        curves = {name: [_nan(p) for p in curve] for name, curve in values.get("curves", {}).items()}
         return CocoScores(**figures, per_class=per_class, curves=curves)
 
 
@@ -101,8 +100,8 @@ def evaluate_coco(
     """COCO scores of one Detections an image against one Targets an image, all HBB or all OBB.
 
     Objects with the ignore flag are COCO crowds: nobody loses for missing them, and detections inside them do not
-    count. max_dets: how many detections an image and class count, best scores first. Raises DataError where the two lists
-    differ in length, a label is outside the classes, a number is not finite, or HBB meets OBB.
+    count. max_dets: how many detections an image and class count, best scores first. Raises DataError where the two
+    lists differ in length, a label is outside the classes, a number is not finite, or HBB meets OBB.
     """
     from faster_coco_eval.core.coco import COCO
 
@@ -219,7 +218,7 @@ def _check(detections: Sequence[Detections], targets: Sequence[Targets], count: 
 def _check_lengths(detections: Sequence[Detections], targets: Sequence[Targets]) -> None:
     if len(detections) != len(targets):
         raise DataError(
-            f"{len(detections)} images of detections but {len(targets)} of truth. Give one of each an image, in one order."
+            f"{len(detections)} images of detections but {len(targets)} of truth. Give one of each per image."
         )
 
 
