@@ -1,0 +1,94 @@
+"""Which places learn which object: ATSS, and the valuable localization region around its positives.
+
+ATSS: Zhang et al., CVPR 2020, arXiv 1912.02424, algorithm 1. VLR: Zheng et al. (LD), CVPR 2022, arXiv 2102.12252, algorithm 1.
+N places, M objects. Everything here is geometry: no model, no gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou, distance_box_iou
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """object: (N,) int64, the object each place learns, -1 for none. threshold: (M,) the adaptive IoU threshold t_g."""
+
+    object: Tensor
+    threshold: Tensor
+
+
+@torch.no_grad()
+def atss(places: Tensor, levels: tuple[int, ...], boxes: Tensor, topk: int = 9) -> Assignment:
+    """Adaptive training sample selection.
+
+    places: (N, 4) anchors x1 y1 x2 y2. levels: places per pyramid level. boxes: (M, 4).
+    Each object's candidates are the `topk` nearest places of each level; those with IoU >= mean + std of the candidates'
+    IoUs and with their centre inside the object are its positives; a place wanted by several takes the largest IoU.
+    Differs from the paper: an object without any positive (smaller than a cell, say) gets its nearest place, if that place
+    serves no other object, because a 6 px object that no place learns can never be found.
+    """
+    n, m = len(places), len(boxes)
+    if m == 0:
+        return Assignment(places.new_full((n,), -1, dtype=torch.int64), boxes.new_zeros(0))
+    iou = box_iou(places, boxes)
+    centre = (places[:, :2] + places[:, 2:]) / 2
+    distance = torch.cdist(centre, (boxes[:, :2] + boxes[:, 2:]) / 2)
+
+    start, candidates = 0, []
+    for count in levels:
+        near = distance[start : start + count].topk(min(topk, count), dim=0, largest=False).indices
+        candidates.append(near + start)
+        start += count
+    candidate = torch.cat(candidates)  # (topk * L, M)
+    candidate_iou = iou.gather(0, candidate)
+    spread = candidate_iou.std(0) if len(candidate) > 1 else candidate_iou.new_zeros(m)
+    threshold = candidate_iou.mean(0) + spread
+
+    inside = _inside(centre[candidate], boxes)
+    positive = (candidate_iou >= threshold) & inside
+    score = iou.new_full((n, m), -1.0)
+    score.scatter_(0, candidate, torch.where(positive, candidate_iou, -1.0))
+    best, owner = score.max(1)
+    owner = torch.where(best >= 0, owner, -1)
+
+    lost = (~positive.any(0)).nonzero().flatten()
+    if len(lost):
+        nearest = distance[:, lost].argmin(0)
+        free = owner[nearest] < 0
+        owner[nearest[free]] = lost[free]
+    return Assignment(owner, threshold)
+
+
+@torch.no_grad()
+def valuable_region(places: Tensor, boxes: Tensor, assignment: Assignment, low: float = 0.25) -> Tensor:
+    """(N,) int64: the object in whose valuable localization region each place lies, -1 for none.
+
+    A place belongs to the ring around object g when low * t_g <= DIoU(place, g) < t_g and it is not a positive. Where rings
+    overlap the larger DIoU wins.
+    """
+    if len(boxes) == 0:
+        return places.new_full((len(places),), -1, dtype=torch.int64)
+    diou = distance_box_iou(places, boxes)
+    t = assignment.threshold
+    ring = (diou >= low * t) & (diou < t) & (assignment.object < 0)[:, None]
+    best, owner = torch.where(ring, diou, -torch.inf).max(1)
+    return torch.where(best > -torch.inf, owner, -1)
+
+
+
+
+@torch.no_grad()
+def inside_any(centre: Tensor, boxes: Tensor) -> Tensor:
+    """(N,) bool: whether each centre (N, 2) lies in any of the boxes (M, 4)."""
+    if len(boxes) == 0:
+        return torch.zeros(len(centre), dtype=torch.bool, device=centre.device)
+    return _inside(centre[:, None].expand(-1, len(boxes), -1), boxes).any(1)
+
+
+def _inside(points: Tensor, boxes: Tensor) -> Tensor:
+    """(P, M) bool for points (P, M, 2): column m is held against box m."""
+    return ((points > boxes[:, :2]) & (points < boxes[:, 2:])).all(-1)

@@ -1,0 +1,47 @@
+"""What skystill needs of a detector. Ours and the wrapped ones all look like this."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from skystill.boxes.nms import Selection, select_batch
+from skystill.structures import BoxKind, Detections, Output, Targets
+
+
+class Detector(nn.Module, ABC):
+    """A function of a batch that returns what distillation may see.
+
+    classes: names in label order. kind: "hbb" or "obb". in_chans: bands of an image. multiple: image sides that `forward`
+    takes must be multiples of it (loaders pad to it).
+    """
+
+    family: ClassVar[str]
+    classes: tuple[str, ...]
+    kind: BoxKind
+    in_chans: int
+    multiple: int = 32
+
+    @abstractmethod
+    def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
+        """images: (B, C, H, W) in 0..1. With targets the output carries the detector's own losses."""
+
+    @abstractmethod
+    def raw(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (B, N, K) in 0..1 and boxes (B, N, 4|5) in pixels at every place: the network without selection."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Plain values from which `FAMILIES[family]` builds this architecture again."""
+
+    def select(self, scores: Tensor, boxes: Tensor, how: Selection | None = None) -> list[Detections]:
+        """Detections of each image from what `raw` returned."""
+        return select_batch(scores, boxes, how or Selection())
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, how: Selection | None = None) -> list[Detections]:
+        """Detections of each image of (B, C, H, W) in 0..1."""
+        return self.select(*self.raw(images), how)

@@ -1,0 +1,47 @@
+"""Everything that fixes a GFL's architecture, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from skystill.errors import ConfigError
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class GFLConfig:
+    """Architecture of a GFL detector.
+
+    backbone: a timm model that supports features_only. in_chans: bands of an image. levels: first and last pyramid level,
+    level l has stride 2^l. neck_channels, head_channels: width. head_depth: convolutions in each tower.
+    convs: "dense" 3x3 or "depthwise" separable. norm: "gn" (group norm, the paper's) or "bn" (batch norm, one set of statistics a level,
+    folded into the convolution on export). reg_max: n, so that a distance has n + 1 bins of one stride. anchor_scale: side of a
+    place's anchor in strides. mean, std: normalisation of images in 0..1; one value stands for all bands.
+    """
+
+    backbone: str = "resnet18"
+    in_chans: int = 3
+    levels: tuple[int, int] = (3, 7)
+    neck_channels: int = 256
+    head_channels: int = 256
+    head_depth: int = 4
+    convs: Literal["dense", "depthwise"] = "dense"
+    norm: Literal["gn", "bn"] = "gn"
+    reg_max: int = 16
+    anchor_scale: float = 8.0
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        first, last = self.levels
+        if not 2 <= first <= min(last, 5):
+            raise ConfigError(f"levels {self.levels}: the first level is 2 to 5 and not above the last, e.g. [3, 5].")
+        if self.convs not in ("dense", "depthwise") or self.norm not in ("gn", "bn"):
+            raise ConfigError(f"convs {self.convs!r}, norm {self.norm!r}: choose dense or depthwise, and gn or bn.")
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Pixels per cell of each level."""
+        return tuple(2**level for level in range(self.levels[0], self.levels[1] + 1))

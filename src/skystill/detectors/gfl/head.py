@@ -1,0 +1,86 @@
+"""GFL's head: class scores that mean quality, and each edge's distance as a distribution."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from skystill.detectors.gfl.config import GFLConfig
+from skystill.detectors.gfl.layers import LevelNorm, SharedNorm, conv3x3
+from skystill.structures import Dense
+
+
+class Tower(nn.Module):
+    """A stack of convolution, norm and ReLU, shared by all levels."""
+
+    def __init__(self, config: GFLConfig) -> None:
+        super().__init__()
+        widths = [config.neck_channels] + [config.head_channels] * config.head_depth
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        levels = len(config.strides)
+        self.convs = nn.ModuleList(conv3x3(a, b, config.convs) for a, b in pairs)
+        self.norms = nn.ModuleList(
+            LevelNorm(b, levels) if config.norm == "bn" else SharedNorm(b) for _, b in pairs
+        )
+
+    def forward(self, x: Tensor, level: int) -> Tensor:
+        """x: (B, C, H, W) of one level."""
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = norm(conv(x), level).relu_()
+        return x
+
+
+class Head(nn.Module):
+    """Two towers, then K class logits and 4 (n+1) edge logits at every cell."""
+
+    def __init__(self, config: GFLConfig, num_classes: int) -> None:
+        super().__init__()
+        self.strides, self.bins = config.strides, config.reg_max + 1
+        self.anchor_scale = config.anchor_scale
+        self.cls_tower, self.reg_tower = Tower(config), Tower(config)
+        self.cls = nn.Conv2d(config.head_channels, num_classes, 3, padding=1)
+        self.reg = nn.Conv2d(config.head_channels, 4 * self.bins, 3, padding=1)
+        self.scales = nn.Parameter(torch.ones(len(config.strides)))
+        for conv in (m for m in self.modules() if isinstance(m, nn.Conv2d)):
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
+            if config.norm == "gn":  # the paper's; with batch norm the default initialisation keeps depthwise layers alive
+                nn.init.normal_(conv.weight, std=0.01)
+        nn.init.normal_(self.cls.weight, std=0.01)
+        nn.init.normal_(self.reg.weight, std=0.01)
+        nn.init.constant_(self.cls.bias, -math.log((1 - 0.01) / 0.01))  # type: ignore[arg-type]
+
+    def forward(self, pyramid: tuple[Tensor, ...]) -> Dense:
+        """pyramid: (B, C, H_l, W_l), fine to coarse."""
+        logits, edges, places, strides = [], [], [], []
+        for level, (x, stride) in enumerate(zip(pyramid, self.strides, strict=True)):
+            cls = self.cls(self.cls_tower(x, level))
+            reg = self.reg(self.reg_tower(x, level)) * self.scales[level]
+            logits.append(cls.flatten(2).transpose(1, 2))
+            edges.append(reg.flatten(2).transpose(1, 2))
+            places.append(anchors(x.shape[2], x.shape[3], stride, self.anchor_scale, x.device))
+            strides.append(x.new_full((x.shape[2] * x.shape[3],), float(stride), dtype=torch.float32))
+        where = torch.cat(places)
+        edge = torch.cat(edges, 1)
+        edge = edge.unflatten(2, (4, self.bins))
+        boxes = decode(edge, where, torch.cat(strides))
+        return Dense(torch.cat(logits, 1), boxes, edge, where, tuple(len(p) for p in places))
+
+
+def anchors(height: int, width: int, stride: int, scale: float, device: torch.device) -> Tensor:
+    """(H W, 4) square anchors of side scale * stride, centred on the cells of one level, row by row."""
+    x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) * stride
+    y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) * stride
+    centre = torch.stack([x.repeat(height), y[:, None].expand(-1, width).flatten()], 1)
+    half = scale * stride / 2
+    return torch.cat([centre - half, centre + half], 1)
+
+
+def decode(edges: Tensor, places: Tensor, strides: Tensor) -> Tensor:
+    """Boxes (B, N, 4) from edge logits (B, N, 4, n+1): each distance is its distribution's mean, in strides (N,)."""
+    bins = torch.arange(edges.shape[-1], device=edges.device, dtype=torch.float32)
+    distance = (edges.float().softmax(-1) @ bins) * strides[:, None]
+    centre = (places[:, :2] + places[:, 2:]) / 2
+    return torch.cat([centre - distance[..., :2], centre + distance[..., 2:]], -1)

@@ -1,0 +1,93 @@
+"""GFL's training loss: QFL + DFL + GIoU on places chosen by ATSS.
+
+Generalized Focal Loss (Li et al., NeurIPS 2020, arXiv 2006.04388), eqs. 5 (QFL) and 6 (DFL).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import generalized_box_iou_loss
+
+from skystill.boxes.atss import atss, inside_any
+from skystill.distributed import mean_over_workers
+from skystill.structures import Dense, Targets
+
+
+def quality_focal_loss(logits: Tensor, quality: Tensor, beta: float = 2.0) -> Tensor:
+    """QFL, eq. 5: |quality - sigma|^beta times cross entropy, element by element.
+
+    logits, quality: the same shape; quality in 0..1 is the IoU at a positive's class and 0 elsewhere.
+    """
+    gap = (quality - logits.sigmoid()).abs()
+    return F.binary_cross_entropy_with_logits(logits, quality, reduction="none") * gap.pow(beta)
+
+
+def distribution_focal_loss(edges: Tensor, distance: Tensor) -> Tensor:
+    """DFL, eq. 6: cross entropy to the two bins that enclose the distance, weighted by nearness.
+
+    edges: (P, n+1) logits. distance: (P,) in bins, 0 <= distance < n. Returns (P,).
+    """
+    left = distance.floor().long()
+    right_weight = distance - left
+    return F.cross_entropy(edges, left, reduction="none") * (1 - right_weight) + F.cross_entropy(
+        edges, left + 1, reduction="none"
+    ) * right_weight
+
+
+def gfl_loss(dense: Dense, targets: list[Targets], strides: Tensor, topk: int = 9) -> dict[str, Tensor]:
+    """The three terms {"qfl", "dfl", "giou"}, weighted 1, 1/4 and 2 as in the paper, each a scalar.
+
+    dense: predictions with edges. targets: one per image, HBB. strides: (N,) pixels of each place's cell.
+    An image without objects teaches background only.
+    """
+    assert dense.edges is not None
+    image, place, box, label, valid = _positives(dense, targets, topk)
+    logits, edges = dense.logits.float(), dense.edges
+    quality = torch.zeros_like(logits)
+    count = mean_over_workers(logits.new_tensor(float(len(place)))).clamp(min=1)
+
+    if len(place) == 0:
+        nothing = edges.float().sum() * 0
+        qfl = (quality_focal_loss(logits, quality) * valid[..., None]).sum() / count
+        return {"qfl": qfl, "dfl": nothing, "giou": nothing}
+
+    predicted = dense.boxes[image, place]
+    with torch.no_grad():
+        quality[image, place, label] = _paired_iou(predicted, box)
+        weight = logits[image, place].sigmoid().amax(1)
+        total = mean_over_workers(weight.sum()).clamp(min=1e-6)
+    qfl = (quality_focal_loss(logits, quality) * valid[..., None]).sum() / count
+    giou = (generalized_box_iou_loss(predicted, box) * weight).sum() / total
+
+    centre = ((dense.places[:, :2] + dense.places[:, 2:]) / 2)[place]
+    n = edges.shape[-1] - 1
+    distance = torch.cat([centre - box[:, :2], box[:, 2:] - centre], 1) / strides[place, None]
+    distance = distance.clamp(0, n - 0.01)
+    dfl = distribution_focal_loss(edges[image, place].float().flatten(0, 1), distance.flatten())
+    dfl = (dfl.view(-1, 4).mean(1) * weight).sum() / total
+    return {"qfl": qfl, "dfl": dfl * 0.25, "giou": giou * 2.0}
+
+
+def _positives(dense: Dense, targets: list[Targets], topk: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Image and place of every positive (P,), its box (P, 4) and label (P,), and valid (B, N): False inside ignored objects."""
+    images, places, boxes, labels, valid = [], [], [], [], []
+    centre = (dense.places[:, :2] + dense.places[:, 2:]) / 2
+    for b, target in enumerate(targets):
+        counted = target.counted()
+        owner = atss(dense.places, dense.levels, counted.boxes, topk).object
+        place = (owner >= 0).nonzero().flatten()
+        images.append(torch.full_like(place, b))
+        places.append(place)
+        boxes.append(counted.boxes[owner[place]])
+        labels.append(counted.labels[owner[place]])
+        valid.append((owner >= 0) | ~inside_any(centre, target.boxes[target.ignore]))
+    return torch.cat(images), torch.cat(places), torch.cat(boxes), torch.cat(labels), torch.stack(valid)
+
+
+def _paired_iou(a: Tensor, b: Tensor) -> Tensor:
+    """(P,) IoU of box i of a with box i of b, both (P, 4)."""
+    overlap = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
+    area = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1)
+    return overlap / (area - overlap).clamp(min=1e-9)

@@ -1,0 +1,91 @@
+"""The GFL detector: timm backbone, feature pyramid, quality and distribution head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+import timm
+import torch
+from torch import Tensor
+
+from skystill.detectors.base import Detector
+from skystill.detectors.gfl.config import GFLConfig
+from skystill.detectors.gfl.head import Head
+from skystill.detectors.gfl.loss import gfl_loss
+from skystill.detectors.gfl.neck import Neck
+from skystill.errors import ConfigError
+from skystill.structures import Knowledge, Output, Targets
+
+
+class GFL(Detector):
+    """Generalized Focal Loss detector (Li et al., NeurIPS 2020, arXiv 2006.04388) for horizontal boxes.
+
+    >>> model = GFL(("ship", "plane"), GFLConfig("mobilenetv3_small_100", levels=(3, 5), neck_channels=64))
+    >>> detections = model.eval().predict(torch.rand(1, 3, 256, 256))
+    """
+
+    family: ClassVar[str] = "gfl"
+
+    def __init__(self, classes: Sequence[str], architecture: GFLConfig) -> None:
+        super().__init__()
+        if not classes:
+            raise ConfigError("a detector needs at least one class.")
+        self.classes, self.kind, self.in_chans = tuple(classes), "hbb", architecture.in_chans
+        self.architecture = architecture
+        self.multiple = max(32, architecture.strides[-1])
+        first, last = architecture.levels
+        try:
+            self.backbone = timm.create_model(
+                architecture.backbone,
+                features_only=True,
+                out_indices=tuple(range(first - 1, min(last, 5))),
+                in_chans=architecture.in_chans,
+            )
+        except RuntimeError as error:
+            raise ConfigError(f"backbone {architecture.backbone!r}: {error}. List names with timm.list_models().") from error
+        self.neck = Neck(self.backbone.feature_info.channels(), architecture)
+        self.head = Head(architecture, len(self.classes))
+        self.register_buffer("mean", _per_band(architecture.mean, self.in_chans), persistent=False)
+        self.register_buffer("std", _per_band(architecture.std, self.in_chans), persistent=False)
+
+    def knowledge(self, images: Tensor) -> Knowledge:
+        """Pyramid and dense predictions for images (B, C, H, W) in 0..1."""
+        if images.shape[1] != self.in_chans:
+            raise ConfigError(
+                f"the images have {images.shape[1]} bands but the detector takes {self.in_chans}; set data.bands or in_chans."
+            )
+        pyramid = self.neck(self.backbone((images - self.mean) / self.std))
+        return Knowledge(pyramid, self.architecture.strides, self.head(pyramid))
+
+    def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
+        """Losses "qfl", "dfl", "giou" when targets are given, and the knowledge; see `Output`."""
+        knowledge = self.knowledge(images)
+        losses: dict[str, Tensor] = {}
+        if targets is not None:
+            assert knowledge.dense is not None
+            losses = gfl_loss(knowledge.dense, targets, self.place_strides(knowledge.dense.levels, images.device))
+        return Output(losses, knowledge)
+
+    def raw(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (B, N, K) and boxes (B, N, 4) at every place."""
+        dense = self.knowledge(images).dense
+        assert dense is not None
+        return dense.scores(), dense.boxes
+
+    def place_strides(self, levels: tuple[int, ...], device: torch.device) -> Tensor:
+        """(N,) pixels of each place's cell."""
+        strides = torch.tensor(self.architecture.strides, dtype=torch.float32, device=device)
+        return strides.repeat_interleave(torch.tensor(levels, device=device), output_size=sum(levels))
+
+    def config(self) -> dict[str, Any]:
+        """The architecture as plain values."""
+        return asdict(self.architecture)
+
+
+def _per_band(values: tuple[float, ...], bands: int) -> Tensor:
+    """(1, bands, 1, 1). When the numbers differ, their mean serves every band, as timm does for converted first layers."""
+    if len(values) != bands:
+        values = (sum(values) / len(values),) * bands
+    return torch.tensor(values).view(1, bands, 1, 1)

@@ -1,0 +1,114 @@
+"""Make, save and load detectors. A weights file is safetensors with the architecture in its header: it never runs code."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+import skystill
+from skystill.detectors.backbones import load_backbone
+from skystill.detectors.base import Detector
+from skystill.detectors.gfl import GFL, PRESETS, GFLConfig
+from skystill.errors import ConfigError, WeightsError
+
+FAMILIES: dict[str, tuple[type[Detector], type]] = {"gfl": (GFL, GFLConfig)}
+
+
+def create(preset: str, classes: Sequence[str], backbone_weights: str = "none", **overrides: Any) -> GFL:
+    """A new detector.
+
+    preset: a name in PRESETS. classes: names in label order. backbone_weights: see `detectors.backbones`.
+    overrides: fields of GFLConfig, e.g. in_chans=1. Errors: ConfigError, WeightsError.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"preset {preset!r} is unknown; the presets are {', '.join(PRESETS)}.")
+    names = {f.name for f in fields(GFLConfig)}
+    if unknown := sorted(set(overrides) - names):
+        raise ConfigError(f"{unknown[0]!r} is no part of a GFL; its parts are {', '.join(sorted(names))}.")
+    architecture = replace(PRESETS[preset], **_tuples(overrides))
+    detector = GFL(classes, architecture)
+    load_backbone(detector.backbone, architecture.backbone, backbone_weights)
+    return detector
+
+
+def save(detector: Detector, path: str | Path, notes: dict[str, Any] | None = None, half: bool = False) -> Path:
+    """Writes the detector alone: weights and, in the header, architecture, classes and version.
+
+    notes: plain values kept in the header (scores, say). half: store floats in 16 bits (loading brings them back to 32).
+    The file appears whole or not at all.
+    """
+    path = Path(path)
+    header = {
+        "family": detector.family,
+        "config": detector.config(),
+        "classes": list(detector.classes),
+        "kind": detector.kind,
+        "version": skystill.__version__,
+        "notes": notes or {},
+    }
+    state = {
+        k: (v.half() if half and v.is_floating_point() else v).contiguous().cpu() for k, v in detector.state_dict().items()
+    }
+    partial = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(state, partial, metadata={"skystill": json.dumps(header)})
+        os.replace(partial, path)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written ({error.strerror}). Choose another folder.") from error
+    return path
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """What a weights file says of itself: family, config, classes, kind, version, notes."""
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file. Train one with `skystill train`.")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: not a safetensors file, or truncated. Copy or train it again.") from error
+    if "skystill" not in metadata:
+        raise WeightsError(f"{path}: has no skystill header, so its architecture is unknown. Use a file that skystill wrote.")
+    header: dict[str, Any] = json.loads(metadata["skystill"])
+    if header.get("family") not in FAMILIES:
+        raise WeightsError(f"{path}: detector family {header.get('family')!r} is unknown; update skystill.")
+    return header
+
+
+def load(path: str | Path) -> Detector:
+    """The detector of a weights file, in eval mode. Every tensor must match; errors: WeightsError."""
+    header = read_header(path)
+    detector_type, config_type = FAMILIES[header["family"]]
+    try:
+        config = config_type(**_tuples(header["config"]))
+    except TypeError as error:
+        raise WeightsError(f"{path}: written by skystill {header['version']}, whose architecture this one lacks.") from error
+    detector: Detector = detector_type(header["classes"], config)  # type: ignore[call-arg]
+    with safe_open(path, "pt") as file:
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, no mapping
+    own = detector.state_dict()
+    for key in sorted(set(own) | set(state)):
+        if key not in state or key not in own or state[key].shape != own[key].shape:
+            raise WeightsError(f"{path}: tensor {key!r} does not fit the architecture in its own header; the file is damaged.")
+    detector.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items()})
+    return detector.eval()
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """Lists, as YAML and JSON give them, to the tuples of a frozen config."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+def parameter_count(detector: torch.nn.Module) -> int:
+    """Learned numbers, buffers not counted."""
+    return sum(p.numel() for p in detector.parameters())
