@@ -1,0 +1,167 @@
+"""Image files to tensors: PNG, JPEG and the like by Pillow, TIFF (many bands, 16 bit, planar or chunky) by tifffile.
+
+Annotations refer to the pixels as they are stored, so EXIF orientation is ignored on purpose: turning the picture would
+leave its boxes behind.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from skystill.errors import DataError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".jp2")
+_TIFF = (".tif", ".tiff")
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow and OpenCV
+# Modes that Pillow opens but that are no plain bands: palettes, bilevel, print and video colours, alpha.
+_PLAIN = {"1": "L", "P": "RGB", "PA": "RGB", "LA": "L", "La": "L", "RGBA": "RGB", "RGBa": "RGB", "RGBX": "RGB"}
+_PLAIN |= {"CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
+_ALPHA = (1, 2)  # TIFF tag ExtraSamples: associated and unassociated alpha; 0 is a band such as near infrared
+_PALETTE, _MIN_IS_WHITE = 3, 0  # TIFF tag PhotometricInterpretation
+
+T = TypeVar("T")
+
+
+def read_image(path: str | Path, white: float | None = None) -> Tensor:
+    """Reads an image file as (C, H, W).
+
+    uint8 where the file has 8 bits. Deeper files become float32 in 0..1: divided by `white`, the value that maps to 1
+    (a 12-bit sensor in a 16-bit file has white=4095), or by the largest value of their type. Float files count as
+    0..1 already unless `white` is given. With `white`, 8-bit files become float32 as well. Values beyond 0..1 are clipped
+    and NaN becomes 0. Palettes become RGB and alpha is dropped; every other band stays.
+
+    Raises DataError when the file is missing, truncated, or no image.
+    """
+    path = Path(path)
+    pixels = _guarded(path, _read_tiff if path.suffix.lower() in _TIFF else _read_pillow)
+    image = torch.from_numpy(_scaled(pixels, white, path))
+    return image
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) in pixels from the file's header, without reading the pixels. Errors as in `read_image`."""
+    path = Path(path)
+    return _guarded(path, _tiff_size if path.suffix.lower() in _TIFF else _pillow_size)
+
+
+def to_bands(image: Tensor, bands: int, name: str = "") -> Tensor:
+    """An image (C, H, W) with `bands` bands: one band repeats to three, three become one by luma (BT.601).
+
+    Any other change is a choice that only the user can make: DataError with `name`, the image's.
+    """
+    have = image.shape[0]
+    if have == bands:
+        return image
+    if have == 1 and bands == 3:
+        return image.expand(3, -1, -1).contiguous()
+    if have == 3 and bands == 1:
+        luma = (image.float() * image.new_tensor(_LUMA, dtype=torch.float32).view(3, 1, 1)).sum(0, keepdim=True)
+        return luma.round().to(image.dtype) if image.dtype == torch.uint8 else luma
+    raise DataError(
+        f"image {name or 'in memory'} has {have} band(s) where {bands} are expected. "
+        f"Set bands={have} for the data and the detector, or store the image with {bands} bands."
+    )
+
+
+def _guarded(path: Path, read: Callable[[Path], T]) -> T:
+    """Runs a reader and turns whatever goes wrong inside a file into one line."""
+    if not path.is_file():
+        raise DataError(f"image {path} does not exist. Correct the path or the folder of images.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large images are normal from the air
+            return read(path)
+    except Image.DecompressionBombError:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise DataError(f"image {path} has more than {limit} pixels. Cut it into tiles first.") from None
+    except DataError:
+        raise
+    except Exception as error:  # decoders raise anything from OSError to struct.error on broken bytes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"image {path} cannot be read ({reason}). Replace it with an intact copy.") from None
+
+
+def _read_pillow(path: Path) -> NDArray[Any]:
+    with Image.open(path) as picture:
+        plain = picture.convert(_PLAIN[picture.mode]) if picture.mode in _PLAIN else picture
+        pixels = np.array(plain)
+    if plain.mode == "I":  # 16-bit PNG under some releases of Pillow: 32-bit integers that hold 16 bits
+        pixels = pixels.astype(np.uint16) if pixels.min() >= 0 and pixels.max() <= 65535 else pixels
+    return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+
+
+def _pillow_size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.height, picture.width
+
+
+def _read_tiff(path: Path) -> NDArray[Any]:
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            series = file.series[0]
+            return _tiff_bands(series.asarray(), series.axes, series.keyframe, path)
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+    try:  # Pillow brings libtiff, which knows LZW and JPEG inside TIFF, for the common kinds of pixels
+        return _read_pillow(path)
+    except OSError:
+        raise DataError(
+            f"image {path} is compressed in a way that needs imagecodecs: pip install imagecodecs."
+        ) from None
+
+
+def _tiff_bands(pixels: NDArray[Any], axes: str, page: Any, path: Path) -> NDArray[Any]:
+    """The pixels (C, H, W) of a TIFF with these axes, in tifffile's letters (Y rows, X columns, S samples)."""
+    if "Y" not in axes or "X" not in axes or not 2 <= pixels.ndim <= 3:
+        raise DataError(f"image {path} has axes {axes} {pixels.shape}; rows, columns and bands are expected. Split it.")
+    if pixels.ndim == 2:
+        pixels = (pixels if axes == "YX" else pixels.T)[None]
+    else:
+        band = next(i for i, letter in enumerate(axes) if letter not in "YX")
+        pixels = np.transpose(pixels, (band, axes.index("Y"), axes.index("X")))
+    if page.photometric == _PALETTE and len(pixels) == 1:
+        return np.asarray((page.colormap[:, pixels[0]] >> 8).astype(np.uint8))
+    if page.photometric == _MIN_IS_WHITE and pixels.dtype.kind in "bu":
+        pixels = ~pixels if pixels.dtype.kind == "b" else np.iinfo(pixels.dtype).max - pixels
+    extra = tuple(int(e) for e in page.extrasamples or ())
+    if extra and extra[-1] in _ALPHA and len(pixels) > 1:
+        pixels = pixels[:-1]
+    return pixels
+
+
+def _tiff_size(path: Path) -> tuple[int, int]:
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        page = file.series[0].keyframe
+        return int(page.imagelength), int(page.imagewidth)
+
+
+def _scaled(pixels: NDArray[Any], white: float | None, path: Path) -> NDArray[Any]:
+    """uint8 as it is, anything else float32 in 0..1."""
+    if white is not None and not white > 0:
+        raise DataError(f"white={white} cannot be the value of a white pixel. Give a number above 0.")
+    if pixels.dtype == np.bool_:
+        pixels = pixels.astype(np.uint8) * np.uint8(255)
+    if pixels.dtype == np.uint8 and white is None:
+        return np.ascontiguousarray(pixels)
+    if pixels.dtype.kind not in "iuf":
+        raise DataError(f"image {path} has pixels of type {pixels.dtype}. Store it as integers or floats.")
+    if white is None:
+        white = 1.0 if pixels.dtype.kind == "f" else float(np.iinfo(pixels.dtype).max)
+        if pixels.dtype.kind == "f" and np.nanmax(pixels, initial=0) > 1:
+            raise DataError(f"image {path} holds floats beyond 1. Give white, the value that maps to 1.")
+    scaled = np.nan_to_num(pixels.astype(np.float32), nan=0.0) / np.float32(white)
+    return np.ascontiguousarray(scaled.clip(0, 1))
