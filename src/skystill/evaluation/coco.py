@@ -14,12 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from skystill.errors import ConfigError, DataError
+from skystill.evaluation.pairs import Floats, check_lengths, check_pairs, covered, overlaps
 from skystill.structures import Detections, Targets
 
-Floats = NDArray[np.float64]
 RECALLS: Floats = np.linspace(0.0, 1.0, 101)
 _SIZES = {"small": [0.0, 32.0**2], "medium": [32.0**2, 96.0**2], "large": [96.0**2, 1e10]}
 
@@ -79,7 +77,7 @@ class CocoEvaluator:
 
     def update(self, detections: Sequence[Detections], targets: Sequence[Targets]) -> None:
         """Add some images: one Detections and one Targets each, in the same order."""
-        _check_lengths(detections, targets)
+        check_lengths(detections, targets)
         for seen in detections:
             cpu = seen.to("cpu")
             self.detections.append(Detections(cpu.boxes.detach(), cpu.scores.detach(), cpu.labels))
@@ -105,7 +103,7 @@ def evaluate_coco(
     """
     from faster_coco_eval.core.coco import COCO
 
-    _check(detections, targets, len(classes))
+    check_pairs(detections, targets, len(classes))
     head = {
         "images": [{"id": i} for i in range(1, len(targets) + 1)],
         "categories": [{"id": k + 1, "name": name} for k, name in enumerate(classes)],
@@ -126,13 +124,31 @@ def _evaluate(truth: Any, seen: Any, max_dets: int, oriented: bool) -> dict[str,
     """Arrays precision (T, R, K, A, 1) and recall (T, K, A, 1), with -1 where there is no object."""
     from faster_coco_eval.core.faster_eval_api import COCOeval_faster
 
-    if oriented:
-        raise ConfigError("COCO scores of oriented boxes are not there yet. Score horizontal boxes.")
-    run = COCOeval_faster(truth, seen, "bbox", ranges=_SIZES, print_function=_silent)
+    evaluator = _oriented_evaluator() if oriented else COCOeval_faster
+    run = evaluator(truth, seen, "bbox", ranges=_SIZES, print_function=_silent)
     run.params.maxDets = [max_dets]
     run.evaluate()
     run.accumulate()
     return {name: np.asarray(run.eval[name], dtype=np.float64) for name in ("precision", "recall")}
+
+
+def _oriented_evaluator() -> Any:
+    """The library's evaluator, which asks for the IoU of one image and class, given polygon IoU."""
+    from faster_coco_eval.core.faster_eval_api import COCOeval_faster
+
+    class OrientedEvaluator(COCOeval_faster):  # type: ignore[misc]
+        def computeIoU(self, imgId: int, catId: int) -> Any:
+            truth, seen = (
+                data.get_instances([imgId], [catId], True)[0][0] for data in (self.gt_dataset, self.dt_dataset)
+            )
+            if not truth or not seen:
+                return []
+            seen = sorted(seen, key=lambda row: -row["score"])[: self.params.maxDets[-1]]
+            first, second = (torch.tensor([row["bbox"] for row in rows], dtype=torch.float64) for rows in (seen, truth))
+            crowd = np.array([row["iscrowd"] for row in truth], dtype=np.bool_)
+            return np.where(crowd, covered(first, second), overlaps(first, second))
+
+    return OrientedEvaluator
 
 
 def _scores(precision: Floats, recall: Floats, classes: Sequence[str]) -> CocoScores:
@@ -188,38 +204,6 @@ def _rows(image_id: int, boxes: torch.Tensor, labels: torch.Tensor) -> list[dict
         {"image_id": image_id, "category_id": label + 1, "bbox": box, "area": area}
         for box, label, area in zip(values.tolist(), labels.tolist(), areas, strict=True)
     ]
-
-
-def _check(detections: Sequence[Detections], targets: Sequence[Targets], count: int) -> None:
-    _check_lengths(detections, targets)
-    for i, (seen, truth) in enumerate(zip(detections, targets, strict=True)):
-        where = f"image {truth.name!r} (number {i})" if truth.name else f"image number {i}"
-        if len(seen) and len(truth) and seen.boxes.shape[1] != truth.boxes.shape[1]:
-            raise DataError(
-                f"{where}: detections have {seen.boxes.shape[1]} box columns, the truth {truth.boxes.shape[1]}. "
-                "Score a horizontal detector on horizontal truth and an oriented one on oriented truth."
-            )
-        for what, labels in (("detection", seen.labels), ("object", truth.labels)):
-            wrong = ((labels < 0) | (labels >= count)).nonzero().flatten().tolist()
-            if wrong:
-                raise DataError(
-                    f"{where}, {what} {wrong[0]}: label {int(labels[wrong[0]])} is outside the {count} classes. "
-                    "Score with the class list the detector and the data set share."
-                )
-        for what, finite in (
-            ("detection", seen.boxes.isfinite().all(1) & seen.scores.isfinite()),
-            ("object", truth.boxes.isfinite().all(1)),
-        ):
-            if not bool(finite.all()):
-                index = int((~finite).nonzero()[0])
-                raise DataError(f"{where}, {what} {index}: the box or score is not finite. Leave it out or repair it.")
-
-
-def _check_lengths(detections: Sequence[Detections], targets: Sequence[Targets]) -> None:
-    if len(detections) != len(targets):
-        raise DataError(
-            f"{len(detections)} images of detections but {len(targets)} of truth. Give one of each per image."
-        )
 
 
 def _mean(values: Floats) -> float:
