@@ -1,0 +1,17 @@
+import torch
+
+from skystill.boxes import hbb
+
+
+def test_area_and_center_of_plain_empty_and_inverted_boxes() -> None:
+    boxes = torch.tensor([[1.0, 2.0, 4.0, 7.0], [5.0, 5.0, 5.0, 9.0], [4.0, 4.0, 1.0, 1.0]])
+    assert hbb.area(boxes).tolist() == [15.0, 0.0, 0.0]
+    assert hbb.center(boxes)[0].tolist() == [2.5, 4.5]
+    assert hbb.area(torch.zeros(0, 4)).shape == (0,)
+
+
+def test_clip_keeps_the_part_inside_and_leaves_no_area_outside() -> None:
+    boxes = torch.tensor([[-5.0, -5.0, 10.0, 10.0], [15.0, 3.0, 30.0, 50.0], [40.0, 40.0, 50.0, 50.0]])
+    clipped = hbb.clip(boxes, height=12, width=20)
+    assert clipped[:2].tolist() == [[0.0, 0.0, 10.0, 10.0], [15.0, 3.0, 20.0, 12.0]]
+    assert hbb.area(clipped)[2] == 0
