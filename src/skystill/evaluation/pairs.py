@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skystill.boxes.obb import hbb_to_corners, obb_to_corners, rotated_intersection
 from skystill.errors import DataError
 from skystill.structures import Detections, Targets
 
@@ -80,31 +81,17 @@ def areas(boxes: Tensor) -> Floats:
 def intersections(first: Tensor, second: Tensor) -> Floats:
     """Common area in square pixels of boxes (A, 4|5) with boxes (B, 4|5), both of one kind: (A, B)."""
     if first.shape[1] == 5:
-        return _oriented_intersections(first, second)
+        return _numpy(rotated_intersection(first.double(), second.double()))
     a, b = _numpy(first)[:, None], _numpy(second)[None, :]
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     common: Floats = sides.clip(min=0).prod(axis=-1)
     return common
 
 
-def _oriented_intersections(first: Tensor, second: Tensor) -> Floats:
-    """Polygon clipping by shapely, only for the pairs whose bounding boxes meet."""
-    import shapely
-
-    result = np.zeros((len(first), len(second)))
-    a, b = polygons(first), polygons(second)
-    i, j = shapely.STRtree(b).query(a)
-    result[i, j] = shapely.area(shapely.intersection(a[i], b[j]))
-    return result
-
-
-def polygons(boxes: Tensor) -> NDArray[np.object_]:
-    """Oriented boxes (A, 5) as shapely polygons (A,)."""
-    import shapely
-
-    from skystill.boxes.obb import obb_to_corners
-
-    return np.asarray(shapely.polygons(obb_to_corners(boxes.detach().double().cpu()).reshape(-1, 4, 2).numpy()))
+def corners(boxes: Tensor) -> Floats:
+    """The four corners (A, 4, 2), x then y, of boxes (A, 4|5), clockwise on the screen."""
+    flat = obb_to_corners(boxes.double()) if boxes.shape[1] == 5 else hbb_to_corners(boxes.double())
+    return _numpy(flat).reshape(-1, 4, 2)
 
 
 def _numpy(boxes: Tensor) -> Floats:

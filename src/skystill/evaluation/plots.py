@@ -1,0 +1,214 @@
+"""Figures of runs and scores, in one quiet style that stays readable for colour-blind eyes.
+
+Each function returns a matplotlib Figure of its own, without pyplot's global state; `figure_to_svg` and
+`png_data_uri` make files or web pages of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skystill.evaluation.coco import RECALLS, CocoScores
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette (jfly.uni-koeln.de/color), told apart with every common colour vision; yellow, too pale for
+# lines on white, is left out.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_DASHES = ("-", "--", ":")
+_STYLE: dict[str, Any] = {
+    "font.size": 9,
+    "font.family": "DejaVu Sans",
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "svg.hashsalt": "skystill",  # the same figure gives the same file
+}
+_GRID_LIMIT = 9  # panels of training_curves
+
+
+def pr_curves(scores: CocoScores) -> Figure:
+    """Precision over recall at IoU .5: a line per class that has objects, and their mean in black."""
+    curves = {name: np.array(curve) for name, curve in scores.curves.items() if not np.isnan(curve).all()}
+    with _style():
+        figure, (axes,) = _panels(1, 1, width=5.6, height=4.2)
+        for i, (name, curve) in enumerate(curves.items()):
+            label = f"{name}  {scores.per_class[name]['ap50']:.1f}" if name in scores.per_class else name
+            axes.plot(RECALLS, curve, _DASHES[i // 6 % 3], color=PALETTE[i % 6], label=label)
+        if len(curves) > 1:
+            mean = np.mean(list(curves.values()), axis=0)
+            axes.plot(RECALLS, mean, color=PALETTE[6], linewidth=2.4, label=f"mean  {scores.ap50:.1f}")
+        axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="Precision and recall, IoU .5")
+        _legend_beside(axes, "AP50")
+    return figure
+
+
+def confusion(matrix: ArrayLike, classes: Sequence[str]) -> Figure:
+    """A confusion matrix (K+1, K+1) of counts, shaded by the share of its row (background last)."""
+    counts = np.asarray(matrix)
+    names = [*classes, "background"]
+    rows = counts.sum(axis=1, keepdims=True)
+    share = counts / np.maximum(rows, 1)
+    with _style():
+        side = max(3.2, 0.62 * len(names) + 1.4)
+        figure, (axes,) = _panels(1, 1, width=side + 0.6, height=side)
+        _heat(axes, share, [[str(c) for c in row] for row in counts.tolist()], limit=1.0)
+        _name_cells(axes, names, names)
+        axes.set(xlabel="detected as", ylabel="truth", title="Confusion (counts; shade: share of the row)")
+    return figure
+
+
+def training_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], columns: Sequence[str] = ()) -> Figure:
+    """A panel per quantity, a line per run, over the epochs (or steps where the rows have no epoch).
+
+    runs: run -> rows of its metrics.csv; a row may lack a quantity. columns: the quantities to show; without them the
+    first nine that the rows hold.
+    """
+    found = {name: None for rows in runs.values() for row in rows for name in row if name not in ("epoch", "step")}
+    shown = [name for name in columns if name in found] if columns else list(found)[:_GRID_LIMIT]
+    wide = min(3, max(1, len(shown)))
+    with _style():
+        figure, panels = _panels(math.ceil(max(1, len(shown)) / wide), wide, width=3.3, height=2.5)
+        for axes, column in zip(panels, shown, strict=False):
+            for i, (name, rows) in enumerate(runs.items()):
+                points = [(_when(row, k), row[column]) for k, row in enumerate(rows) if column in row]
+                if points:
+                    x, y = zip(*points, strict=True)
+                    marker = "o" if len(points) < 3 else None
+                    axes.plot(x, y, _DASHES[i // 7 % 3], color=PALETTE[i % 7], label=name, marker=marker)
+            axes.set(
+                title=column,
+                xlabel="epoch" if any("epoch" in row for rows in runs.values() for row in rows) else "step",
+            )
+        for axes in panels[len(shown) :]:
+            axes.remove()
+        lines = {str(line.get_label()): line for axes in panels[: len(shown)] for line in axes.get_lines()}
+        if lines:
+            figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=min(4, len(lines)))
+    return figure
+
+
+def binding_matrices(matrices: Mapping[str, ArrayLike], first_level: int = 3) -> Figure:
+    """How student levels (rows) bind to teacher levels (columns): a heat map with numbers for each named matrix.
+
+    matrices: name -> (L_s, L_t). first_level: the finest pyramid level, 3 for P3 (stride 8).
+    """
+    with _style():
+        figure, panels = _panels(1, max(1, len(matrices)), width=3.6, height=3.2)
+        values = {name: np.asarray(matrix, dtype=np.float64) for name, matrix in matrices.items()}
+        limit = max([float(np.nanmax(value)) for value in values.values()] or [1.0])
+        for axes, (name, value) in zip(panels, values.items(), strict=False):
+            _heat(axes, value, [[f"{v:.2f}" for v in row] for row in value], limit)
+            rows, columns = ([f"P{first_level + i}" for i in range(n)] for n in value.shape)
+            _name_cells(axes, rows, columns)
+            axes.set(title=name, xlabel="teacher level", ylabel="student level")
+    return figure
+
+
+def compare_bars(groups: Mapping[str, Mapping[str, Sequence[float]]], unit: str = "score") -> Figure:
+    """Bars side by side: a cluster per quantity, a bar per method (the mean), a dot per seed.
+
+    groups: method -> quantity -> one value a seed; nan values are left out.
+    """
+    quantities = list(dict.fromkeys(name for rows in groups.values() for name in rows))
+    width = 0.8 / max(1, len(groups))
+    with _style():
+        figure, (axes,) = _panels(1, 1, width=max(5.0, 0.34 * len(quantities) * len(groups) + 2.4), height=3.6)
+        for i, (method, rows) in enumerate(groups.items()):
+            seeds = [[v for v in rows.get(name, ()) if not math.isnan(v)] for name in quantities]
+            places = np.arange(len(quantities)) + (i - (len(groups) - 1) / 2) * width
+            means = [float(np.mean(values)) if values else math.nan for values in seeds]
+            bars = axes.bar(places, means, width * 0.92, color=PALETTE[i % 7], label=method)
+            labels = ["" if math.isnan(mean) else f"{mean:.1f}" for mean in means]
+            axes.bar_label(bars, labels, padding=2, fontsize=7)
+            for place, values in zip(places, seeds, strict=True):
+                if len(values) > 1:
+                    axes.plot([place] * len(values), values, "o", color="white", mec="#222222", ms=3.5, mew=0.8)
+        axes.set_xticks(range(len(quantities)), quantities)
+        axes.set(ylabel=unit, title="Comparison (bar: mean, dot: seed)")
+        axes.grid(visible=False, axis="x")
+        _legend_beside(axes, "")
+    return figure
+
+
+def figure_to_svg(figure: Figure) -> str:
+    """The figure as SVG text; letters are drawn as shapes, so it needs no font."""
+    buffer = io.StringIO()
+    with _style():
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def svg_data_uri(figure: Figure) -> str:
+    """The figure as an SVG `data:` address for a web page."""
+    return "data:image/svg+xml;base64," + base64.b64encode(figure_to_svg(figure).encode()).decode()
+
+
+def png_data_uri(figure: Figure, dpi: int = 150) -> str:
+    """The figure as a PNG `data:` address for a web page."""
+    buffer = io.BytesIO()
+    with _style():
+        figure.savefig(buffer, format="png", dpi=dpi)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _style() -> Any:
+    from matplotlib import rc_context
+
+    style: Any = _STYLE  # the stubs list every key there is
+    return rc_context(style)
+
+
+def _panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of rows x columns panels, each width x height inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    return figure, list(grid.flat)
+
+
+def _heat(axes: Axes, values: NDArray[Any], texts: Sequence[Sequence[str]], limit: float) -> None:
+    """Cells shaded from white (0) to blue (limit), with a text in each."""
+    axes.imshow(values, cmap="Blues", vmin=0.0, vmax=limit, aspect="equal")
+    for row, line in enumerate(texts):
+        for column, text in enumerate(line):
+            dark = values[row, column] > 0.55 * limit
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "#222222")
+
+
+def _name_cells(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
+    long = max((len(name) for name in columns), default=0) > 4
+    axes.set_xticks(range(len(columns)), columns, rotation=40 if long else 0, ha="right" if long else "center")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _legend_beside(axes: Axes, title: str) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(title=title or None, loc="upper left", bbox_to_anchor=(1.01, 1.0), alignment="left")
+
+
+def _when(row: Mapping[str, float], index: int) -> float:
+    return row.get("epoch", row.get("step", float(index)))
