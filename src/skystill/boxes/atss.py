@@ -79,8 +79,6 @@ def valuable_region(places: Tensor, boxes: Tensor, assignment: Assignment, low: 
     return torch.where(best > -torch.inf, owner, -1)
 
 
-
-
 @torch.no_grad()
 def inside_any(centre: Tensor, boxes: Tensor) -> Tensor:
     """(N,) bool: whether each centre (N, 2) lies in any of the boxes (M, 4)."""

@@ -122,7 +122,9 @@ def _fill(backbone: nn.Module, name: str, state: dict[str, Tensor], source: str)
         if key.endswith("num_batches_tracked"):
             continue
         if key not in state:
-            raise WeightsError(f"{source}: key {key!r} of backbone {name} is missing; the file is of another architecture.")
+            raise WeightsError(
+                f"{source}: key {key!r} of backbone {name} is missing; the file is of another architecture."
+            )
         if state[key].shape != value.shape:
             raise WeightsError(
                 f"{source}: {key!r} has shape {tuple(state[key].shape)}, backbone {name} needs {tuple(value.shape)}."

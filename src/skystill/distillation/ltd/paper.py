@@ -1,0 +1,126 @@
+"""Preset `paper`: every sentence of LTD's abstract (IEEE TGRS 2023, DOI 10.1109/TGRS.2023.3241342), done cleanly."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from skystill.distillation.ltd.ccd import ExplicitBinding, ImplicitBinding, bound, gate_lesson, relatedness
+from skystill.distillation.ltd.regions import find_regions
+from skystill.distillation.ltd.tasd import box_imitation_loss, localization_loss, semantic_loss
+from skystill.distillation.method import Method
+from skystill.distillation.pairing import same_grid
+from skystill.distillation.schedule import fade_out, warm_up
+from skystill.errors import ConfigError
+from skystill.structures import Knowledge, Targets
+
+Binding = Literal["lic", "explicit", "related", "both"]
+
+
+class LTD(Method):
+    """Cross-layer calibration (CCD with LIC) and task-aware spatial disentangle distillation (TASD).
+
+    binding: "lic" implicit, by the gates of the fusion; "explicit" by learned inner products; "related" by measured ones;
+    "both" is lic with the explicit binding teaching the gates until it fades out between `fade` shares of the training.
+    ccd, sem, loc: weights of the terms; 0 leaves a term out. warmup: share of the training over which CCD grows in.
+    width, places: see ImplicitBinding. gamma, rho, dim, tau_bind: see ccd.py. core, sure, low: see regions.py. tau_loc: L_loc's T.
+
+    Returns the terms "ccd", "gates" (binding "both"), "sem" and "loc".
+    """
+
+    def __init__(
+        self,
+        binding: Binding = "both",
+        ccd: float = 3.0,
+        sem: float = 1.0,
+        loc: float = 0.25,
+        width: int = 64,
+        places: int = 1024,
+        gamma: float = 1.0,
+        rho: float = 0.5,
+        dim: int = 128,
+        tau_bind: float = 0.2,
+        fade: tuple[float, float] = (0.3, 0.6),
+        warmup: float = 0.0,
+        core: float = 0.5,
+        sure: float = 0.3,
+        low: float = 0.25,
+        tau_loc: float = 10.0,
+    ) -> None:
+        super().__init__()
+        if binding not in ("lic", "explicit", "related", "both"):
+            raise ConfigError(f"binding {binding!r} is unknown; choose lic, explicit, related or both.")
+        self.binding: Binding = binding
+        self.ccd, self.sem, self.loc = ccd, sem, loc
+        self.width, self.places, self.gamma, self.rho, self.dim, self.tau_bind = (
+            width,
+            places,
+            gamma,
+            rho,
+            dim,
+            tau_bind,
+        )
+        self.fade, self.warmup = fade, warmup
+        self.core, self.sure, self.low, self.tau_loc = core, sure, low, tau_loc
+        self.implicit: ImplicitBinding | None = None
+        self.explicit: ExplicitBinding | None = None
+        self._seen: dict[str, Tensor] = {}
+
+    def build(self, student: Knowledge, teacher: Knowledge) -> None:
+        """Makes the adapters for these pyramids and checks that the heads share places."""
+        if self.sem or self.loc:
+            dense_s, dense_t = same_grid(student, teacher)
+            if dense_s.activation != dense_t.activation:
+                raise ConfigError(f"the student's head is {dense_s.activation}, the teacher's {dense_t.activation}.")
+        if not self.ccd:
+            return
+        if self.binding in ("lic", "both"):
+            self.implicit = ImplicitBinding(student, teacher, self.width, self.places)
+        if self.binding in ("explicit", "related", "both"):
+            self.explicit = ExplicitBinding(student, teacher, self.dim, self.gamma, self.rho)
+
+    def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
+        """See Method."""
+        terms: dict[str, Tensor] = {}
+        self._seen = {}
+        if self.ccd:
+            terms |= self._calibrate(student.pyramid, teacher.pyramid)
+        if self.sem or self.loc:
+            dense_s, dense_t = same_grid(student, teacher)
+            regions = find_regions(dense_t, targets, self.core, self.sure, self.low)
+            if self.sem:
+                terms["sem"] = self.sem * semantic_loss(dense_s, dense_t, regions.sem)
+            if self.loc:
+                if dense_s.edges is not None and dense_t.edges is not None:
+                    terms["loc"] = self.loc * localization_loss(dense_s, dense_t, regions.loc, self.tau_loc)
+                else:
+                    terms["loc"] = self.loc * box_imitation_loss(dense_s, dense_t, regions.loc)
+        return terms
+
+    def _calibrate(self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        weight = self.ccd * warm_up(self.progress, self.warmup)
+        loss = pyramid_s[0].new_zeros(())
+        if self.implicit is not None:
+            loss = loss + self.implicit(pyramid_s, pyramid_t)
+            self._seen["beta"] = self.implicit.fusion.mean_beta()
+        share = fade_out(self.progress, *self.fade) if self.binding == "both" else 1.0
+        if self.explicit is None or share == 0:
+            return {"ccd": weight * loss}
+        distances = self.explicit.distances(pyramid_s, pyramid_t)
+        if self.binding == "related":
+            gap: Tensor = self.explicit.gap  # type: ignore[assignment]
+            alpha = relatedness(distances, gap, self.tau_bind, self.rho)
+        else:
+            alpha = self.explicit.weights(pyramid_s, pyramid_t)
+        self._seen["alpha"] = alpha.mean(0)
+        terms = {"ccd": weight * (loss + share * bound(alpha, distances))}
+        if self.binding == "both":
+            assert self.implicit is not None
+            lesson = gate_lesson(self._seen["alpha"], self._seen["beta"], self.implicit.partner)
+            terms["gates"] = share * lesson
+        return terms
+
+    def matrices(self) -> dict[str, Tensor]:
+        """alpha (L_s, L_t): which teacher levels each student level learned from; beta (L_s, L_s): which student levels fed each."""
+        return {name: value.detach() for name, value in self._seen.items()}

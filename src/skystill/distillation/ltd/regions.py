@@ -1,0 +1,56 @@
+"""Where each task is distilled: R_sem for semantics, R_loc for localization (TASD of LTD, DOI 10.1109/TGRS.2023.3241342).
+
+R_loc: ATSS positives plus the valuable localization region, the ring of places around them.
+R_sem: positives, places at an object's core, and places where the teacher is sure.
+B batch, N places, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skystill.boxes.atss import atss, inside_any, valuable_region
+from skystill.structures import Dense, Targets
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """Masks (B, N): positives, ring (the VLR), sem (R_sem), loc (R_loc)."""
+
+    positives: Tensor
+    ring: Tensor
+    sem: Tensor
+    loc: Tensor
+
+
+@torch.no_grad()
+def find_regions(
+    dense_t: Dense, targets: list[Targets], core: float = 0.5, sure: float = 0.3, low: float = 0.25, topk: int = 9
+) -> Regions:
+    """Regions of each image. core: size of an object's core as a share of its sides. sure: teacher score that counts as sure.
+
+    An image without objects has no region at all.
+    """
+    places, levels = dense_t.places, dense_t.levels
+    centre = (places[:, :2] + places[:, 2:]) / 2
+    certain = dense_t.scores().amax(2) >= sure
+    positives, rings, cores = [], [], []
+    for target in targets:
+        boxes = target.counted().boxes
+        assignment = atss(places, levels, boxes, topk)
+        positives.append(assignment.object >= 0)
+        rings.append(valuable_region(places, boxes, assignment, low) >= 0)
+        cores.append(inside_any(centre, shrink(boxes, core)))
+    positive, ring = torch.stack(positives), torch.stack(rings)
+    peopled = torch.tensor([len(t.counted()) > 0 for t in targets], device=places.device)[:, None]
+    sem = (positive | torch.stack(cores) | certain) & peopled
+    return Regions(positive, ring, sem, positive | ring)
+
+
+def shrink(boxes: Tensor, factor: float) -> Tensor:
+    """(M, 4) boxes with the same centres and `factor` times the sides."""
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) * (factor / 2)
+    return torch.cat([centre - half, centre + half], 1)

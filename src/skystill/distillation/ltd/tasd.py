@@ -1,0 +1,68 @@
+"""TASD, task-aware spatial disentangle distillation of LTD (IEEE TGRS 2023, DOI 10.1109/TGRS.2023.3241342).
+
+Classification is distilled at objects' cores and where the teacher is sure, localization on positives and on the ring around them:
+
+L_sem = 1/Z_sem sum_{R_sem} |p_t - p_s| BCE(s, p_t)     (BCKD's form, ICCV 2023; KL with temperature for softmax heads)
+L_loc = 1/Z_loc sum_{R_loc} sum_e c_e T^2 KL(softmax(d_t / T) || softmax(d_s / T)),  c_e = 1 - H(softmax d_t) / log(n+1), mean 1
+        (LD, CVPR 2022, with the teacher's certainty of each edge)
+
+P selected places, K classes, E edges, n+1 bins.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import generalized_box_iou_loss
+
+from skystill.distributed import mean_over_workers
+from skystill.structures import Dense
+
+
+def semantic_loss(dense_s: Dense, dense_t: Dense, region: Tensor, tau: float = 2.0) -> Tensor:
+    """L_sem over region (B, N) bool, a scalar. Z_sem is the sum of the teacher's best scores there, at least 1.
+
+    tau: temperature, for softmax heads only. An empty region gives 0.
+    """
+    z_s, z_t = dense_s.logits[region].float(), dense_t.logits[region].float()
+    total = dense_t.scores()[region].amax(1).sum() if len(z_t) else z_t.new_zeros(())
+    norm = mean_over_workers(total).clamp(min=1)
+    if dense_t.activation == "softmax":
+        return tau**2 * F.kl_div((z_s / tau).log_softmax(1), (z_t / tau).softmax(1), reduction="sum") / norm
+    p_s, p_t = z_s.sigmoid(), z_t.sigmoid()
+    gap = (p_t - p_s).abs()
+    return (gap * F.binary_cross_entropy_with_logits(z_s, p_t, reduction="none")).sum() / norm
+
+
+def edge_certainty(edges: Tensor) -> Tensor:
+    """c_e (P, E) in 0..1 for edge logits (P, E, n+1): 1 for a spike, 0 for a flat distribution."""
+    log_p = edges.log_softmax(-1)
+    entropy = -(log_p.exp() * log_p).sum(-1)
+    return 1 - entropy / math.log(edges.shape[-1])
+
+
+def localization_loss(dense_s: Dense, dense_t: Dense, region: Tensor, tau: float = 10.0) -> Tensor:
+    """L_loc over region (B, N) bool for heads with edge distributions, a scalar. Z_loc is the number of places, at least 1."""
+    assert dense_s.edges is not None
+    assert dense_t.edges is not None
+    d_s, d_t = dense_s.edges[region].float(), dense_t.edges[region].float()
+    norm = mean_over_workers(torch.tensor(float(len(d_t)), device=d_t.device)).clamp(min=1)
+    if len(d_t) == 0:
+        return d_s.sum()
+    certainty = edge_certainty(d_t)
+    certainty = certainty / certainty.mean().clamp(min=1e-6)
+    kl = F.kl_div((d_s / tau).log_softmax(-1), (d_t / tau).softmax(-1), reduction="none").sum(-1)
+    return tau**2 * (certainty * kl).sum() / norm
+
+
+def box_imitation_loss(dense_s: Dense, dense_t: Dense, region: Tensor) -> Tensor:
+    """L_loc for heads without distributions: 1 - GIoU to the teacher's box, weighted by the teacher's best score, a scalar."""
+    b_s, b_t = dense_s.boxes[region].float(), dense_t.boxes[region].float()
+    if len(b_t) == 0:
+        return b_s.sum()
+    weight = dense_t.scores()[region].amax(1)
+    norm = mean_over_workers(weight.sum()).clamp(min=1)
+    return (weight * generalized_box_iou_loss(b_s, b_t)).sum() / norm

@@ -1,0 +1,23 @@
+"""Methods by the names that recipes use."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from skystill.distillation.ltd import LTD, LTDReleased
+from skystill.distillation.method import Method
+from skystill.errors import ConfigError
+
+METHODS: dict[str, type[Method]] = {"ltd": LTD, "ltd_released": LTDReleased}
+
+
+def make_method(name: str, settings: dict[str, Any] | None = None) -> Method:
+    """The method of that name. settings: its constructor's arguments. Errors: ConfigError that lists what there is."""
+    if name not in METHODS:
+        raise ConfigError(f"method {name!r} is unknown; the methods are {', '.join(METHODS)}.")
+    known = list(inspect.signature(METHODS[name].__init__).parameters)[1:]
+    for key in settings or {}:
+        if key not in known:
+            raise ConfigError(f"method {name} has no setting {key!r}; its settings are {', '.join(known)}.")
+    return METHODS[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in (settings or {}).items()})
