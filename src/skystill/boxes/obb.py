@@ -1,7 +1,7 @@
 """Oriented boxes: the only place that converts between corners on disk and (cx, cy, w, h, theta) inside.
 
 Corners are (..., 8): x1 y1 x2 y2 x3 y3 x4 y4 in drawing order. The inner form is (..., 5) in the le90 convention:
-w >= h, theta in [-pi/2, pi/2) radians from the x axis to the side w, clockwise as seen on the screen because y points down.
+w >= h, theta in [-pi/2, pi/2) radians from the x axis to the side w, clockwise on the screen because y points down.
 """
 
 from __future__ import annotations

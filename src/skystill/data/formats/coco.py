@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from skystill.data.annotations import Annotations, Record
-from skystill.data.formats.common import Objects, corners, enclosing, first_folder, label_of, read_text, write_text
+from skystill.data.formats.common import Objects, Vocabulary, corners, enclosing, read_text, write_text
 from skystill.data.images import image_size
 from skystill.errors import DataError
 from skystill.structures import BoxKind
@@ -37,7 +37,7 @@ def read(
     path = Path(path)
     content = load(path)
     names = _categories(content["categories"], path)
-    order = tuple(classes) if classes is not None else tuple(names[i] for i in sorted(names))
+    words = Vocabulary(classes if classes is not None else [names[i] for i in sorted(names)])
     objects = {_get(image, "id", f"{path} images"): Objects(kind) for image in content["images"]}
     if len(objects) != len(content["images"]):
         raise DataError(f"{path}: two images have the same id. Give every image its own.")
@@ -53,11 +53,11 @@ def read(
             raise DataError(f"{where}: category id {category} is not among the categories. Add it or correct the id.")
         box = _hbb(annotation, where) if kind == "hbb" else _obb(annotation, where)
         difficult = bool(annotation.get("ignore", 0)) or bool(annotation.get("difficult", 0))
-        label = label_of(names[category], order, where)
+        label = words.label(names[category], where)
         objects[image_id].add(box, label, bool(annotation.get("iscrowd", 0)), difficult)
     folder = _image_folder(path, images, content["images"])
     records = [_record(image, objects[image["id"]], folder, path) for image in content["images"]]
-    return Annotations(order, records, kind)
+    return words.annotations(records, kind)
 
 
 def write(annotations: Annotations, destination: str | Path) -> None:
@@ -153,7 +153,7 @@ def _image_folder(path: Path, images: str | Path | None, entries: list[dict[str,
     guesses = [here, here / "images" / split, here / "images", here / split]
     guesses += [here.parent / split, here.parent / "images" / split, here.parent / "images", here.parent]
     first = str(entries[0].get("file_name", "")) if entries else ""
-    return first_folder(guesses, first) or here
+    return next((folder for folder in guesses if (folder / first).is_file()), here)
 
 
 def _record(image: dict[str, Any], objects: Objects, folder: Path, path: Path) -> Record:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skystill.data.annotations import Record
+from skystill.data.annotations import Annotations, Record
 from skystill.data.images import SUFFIXES
 from skystill.errors import DataError
 from skystill.structures import BoxKind
@@ -41,6 +41,41 @@ class Objects:
         return Record(image, width, height, boxes, labels, *flags, source)
 
 
+class Vocabulary:
+    """Class names and their labels: the given ones, or, where none are given, those that the files use, by name."""
+
+    def __init__(self, classes: Sequence[str] | None) -> None:
+        self.names = dict[str, int]()
+        self.open = classes is None
+        for name in classes or ():
+            self.names[name] = len(self.names)
+
+    def label(self, name: str, where: str) -> int:
+        """The label of a class name. Raises DataError that starts with `where` when the names are given."""
+        if name not in self.names:
+            if not self.open:
+                known = ", ".join(self.names)
+                mend = "Fix the name or add it to the class list."
+                raise DataError(f"{where}: class {name!r} is unknown; the classes are {known}. {mend}")
+            self.names[name] = len(self.names)
+        return self.names[name]
+
+    def annotations(self, records: list[Record], kind: BoxKind, notes: Iterable[str] = ()) -> Annotations:
+        """The finished annotations. Names that were found, not given, are put in order of name."""
+        classes = tuple(self.names)
+        if self.open:
+            classes = tuple(sorted(self.names))
+            order = np.array([classes.index(name) for name in self.names], dtype=np.int64)
+            for record in records:
+                record.labels = order[record.labels] if len(record) else record.labels
+        return Annotations(classes, records, kind, list(notes))
+
+
+def shaped(points: Sequence[float], kind: BoxKind) -> Sequence[float]:
+    """Four corners as they are for OBB, or the upright box around any corners for HBB."""
+    return points if kind == "obb" else enclosing(points)
+
+
 def corners(x1: float, y1: float, x2: float, y2: float, kind: BoxKind) -> tuple[float, ...]:
     """An upright box as 2 corners for HBB or as 4 in drawing order for OBB."""
     return (x1, y1, x2, y2) if kind == "hbb" else (x1, y1, x2, y1, x2, y2, x1, y2)
@@ -51,15 +86,9 @@ def enclosing(points: Sequence[float]) -> tuple[float, float, float, float]:
     return min(points[0::2]), min(points[1::2]), max(points[0::2]), max(points[1::2])
 
 
-def label_of(name: str, classes: Sequence[str], where: str) -> int:
-    """The label of a class name. Raises DataError that starts with `where`."""
-    try:
-        return classes.index(name)
-    except ValueError:
-        raise DataError(
-            f"{where}: class {name!r} is unknown; the classes are {', '.join(classes)}. "
-            "Fix the name or add it to the class list."
-        ) from None
+def plain(value: float) -> str:
+    """A number for a text file: short, and exact to 12 digits."""
+    return format(float(value), ".12g")
 
 
 def read_text(path: Path) -> str:
@@ -69,13 +98,9 @@ def read_text(path: Path) -> str:
     except FileNotFoundError:
         raise DataError(f"annotation file {path} does not exist. Correct the path.") from None
     except UnicodeDecodeError:
-        raise DataError(
-            f"annotation file {path} is not UTF-8 text. Is it an image or an archive? Give the text file."
-        ) from None
+        raise DataError(f"{path} is no UTF-8 text but perhaps an image or archive. Give the annotation file.") from None
     except OSError as error:
-        raise DataError(
-            f"annotation file {path} cannot be read ({error.strerror}). Correct the path or its rights."
-        ) from None
+        raise DataError(f"annotation file {path} cannot be read ({error.strerror}). Correct the path.") from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -89,20 +114,31 @@ def write_text(path: Path, text: str) -> None:
         part.unlink(missing_ok=True)
 
 
-def images_by_stem(folder: Path) -> dict[str, Path]:
-    """Every image file right inside a folder, by its name without suffix. Raises DataError when two share a name."""
-    if not folder.is_dir():
-        raise DataError(f"folder of images {folder} does not exist. Correct the path.")
+def images_by_stem(folders: Iterable[Path]) -> dict[str, Path]:
+    """Every image file right inside the folders, by its name without suffix. Raises DataError when two share a name."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES:
-            continue
-        if path.stem in found:
-            raise DataError(f"images {found[path.stem]} and {path} share one annotation. Rename or remove one of them.")
-        found[path.stem] = path
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"folder of images {folder} does not exist. Correct the path.")
+        for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES):
+            if path.stem in found:
+                raise DataError(f"{found[path.stem]} and {path} share one annotation. Rename or remove one of them.")
+            found[path.stem] = path
     return found
 
 
-def first_folder(candidates: Iterable[Path], file_name: str) -> Path | None:
-    """The first of the folders that holds the file."""
-    return next((folder for folder in candidates if (folder / file_name).is_file()), None)
+def has_images(folder: Path) -> bool:
+    """Whether an image file lies right inside the folder."""
+    return folder.is_dir() and any(p.suffix.lower() in SUFFIXES for p in folder.iterdir())
+
+
+def unique_stems(annotations: Annotations, what: str) -> dict[str, Record]:
+    """Records by image name, for formats with one file an image. Raises DataError when two images share a name."""
+    found: dict[str, Record] = {}
+    for record in annotations.records:
+        stem = record.image.stem
+        if stem in found:
+            both = f"{found[stem].image} and {record.image}"
+            raise DataError(f"{both} would share one {what}. Give the images different names.")
+        found[stem] = record
+    return found
