@@ -78,7 +78,7 @@ def lite_keys(state: dict[str, Tensor], backbone: nn.Module) -> dict[str, Tensor
     The package numbers blocks through, timm numbers them by stage; and a block with an expansion has its norms
     counted from 0 there and from 1 here.
     """
-    flat = {}
+    flat: dict[int, str] = {}
     stages: nn.Module = backbone.blocks  # type: ignore[assignment]
     for s, stage in enumerate(stages.children()):
         for b, _ in enumerate(stage.children()):

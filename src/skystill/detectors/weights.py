@@ -98,7 +98,7 @@ def load(path: str | Path) -> Detector:
         raise WeightsError(
             f"{path}: written by skystill {header['version']}, whose architecture this one lacks."
         ) from error
-    detector: Detector = detector_type(header["classes"], config)  # type: ignore[call-arg]
+    detector: Detector = detector_type(header["classes"], config)
     with safe_open(path, "pt") as file:
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, no mapping
     own = detector.state_dict()

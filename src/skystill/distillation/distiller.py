@@ -64,8 +64,9 @@ class Distiller(nn.Module):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Distiller:
         for teacher in self.teachers:
-            teacher._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+            teacher._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     @torch.no_grad()
     def _ask(self, teacher: Detector, images: Tensor) -> Knowledge:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ class Tower(nn.Module):
     def __init__(self, config: GFLConfig) -> None:
         super().__init__()
         widths = [config.neck_channels] + [config.head_channels] * config.head_depth
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         levels = len(config.strides)
         self.convs = nn.ModuleList(conv3x3(a, b, config.convs) for a, b in pairs)
         self.norms = nn.ModuleList(LevelNorm(b, levels) if config.norm == "bn" else SharedNorm(b) for _, b in pairs)
@@ -64,7 +65,7 @@ class Head(nn.Module):
             strides.append(x.new_full((x.shape[2] * x.shape[3],), float(stride), dtype=torch.float32))
         where = torch.cat(places)
         edge = torch.cat(edges, 1)
-        edge = edge.unflatten(2, (4, self.bins))
+        edge = edge.view(*edge.shape[:2], 4, self.bins)
         boxes = decode(edge, where, torch.cat(strides))
         return Dense(torch.cat(logits, 1), boxes, edge, where, tuple(len(p) for p in places))
 

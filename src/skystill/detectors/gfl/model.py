@@ -47,8 +47,11 @@ class GFL(Detector):
             raise ConfigError(
                 f"backbone {architecture.backbone!r}: {error}. List names with timm.list_models()."
             ) from error
-        self.neck = Neck(self.backbone.feature_info.channels(), architecture)
+        channels: list[int] = self.backbone.feature_info.channels()  # type: ignore[operator, union-attr]
+        self.neck = Neck(channels, architecture)
         self.head = Head(architecture, len(self.classes))
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", _per_band(architecture.mean, self.in_chans), persistent=False)
         self.register_buffer("std", _per_band(architecture.std, self.in_chans), persistent=False)
 

@@ -65,4 +65,5 @@ def box_imitation_loss(dense_s: Dense, dense_t: Dense, region: Tensor) -> Tensor
         return b_s.sum()
     weight = dense_t.scores()[region].amax(1)
     norm = mean_over_workers(weight.sum()).clamp(min=1)
-    return (weight * generalized_box_iou_loss(b_s, b_t)).sum() / norm
+    loss: Tensor = (weight * generalized_box_iou_loss(b_s, b_t)).sum() / norm
+    return loss
