@@ -1,0 +1,222 @@
+"""Data sets: an image and its truth, augmented as a pure function of (seed, view, index)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from skystill.boxes.obb import corners_to_hbb, corners_to_obb
+from skystill.data.annotations import Annotations, Record
+from skystill.data.config import OnBadImage
+from skystill.data.images import read_image, to_bands
+from skystill.data.transforms import Transform
+from skystill.errors import ConfigError, DataError
+from skystill.structures import BoxKind, Targets
+
+Sample = tuple[Tensor, Targets]
+
+
+class DetectionDataset(Dataset[Sample]):
+    """Images on disk and what `read_annotations` says of them.
+
+    `dataset[view, index]` gives image (C, H, W), uint8 or float32 in 0..1, and its Targets, named by the file; a plain
+    index means view 0. Truth read as OBB and asked for as hbb becomes the box around each object.
+
+    Args:
+        annotations: images, objects and class names.
+        transform: what each view does to an image.
+        kind: the boxes that the detector learns.
+        bands: the bands that the detector takes.
+        seed: of the augmentation.
+        on_bad_image: "raise" a DataError, or "skip" to the next good image; `skipped` lists those seen so far.
+        white: value of a white pixel in images deeper than 8 bits.
+        cache: bytes of memory for decoded images, in each worker.
+
+    Raises:
+        ConfigError: obb asked of HBB truth. DataError: no image at all.
+    """
+
+    def __init__(
+        self,
+        annotations: Annotations,
+        transform: Transform,
+        kind: BoxKind = "hbb",
+        bands: int = 3,
+        seed: int = 0,
+        on_bad_image: OnBadImage = "raise",
+        white: float | None = None,
+        cache: int = 0,
+    ) -> None:
+        if kind == "obb" and annotations.kind == "hbb":
+            raise ConfigError(
+                "kind: obb needs oriented truth, and these annotations hold horizontal boxes. "
+                "Set kind: hbb or give DOTA or oriented YOLO annotations."
+            )
+        if not annotations.records:
+            raise DataError("the annotations list no image. Check the annotation path and the folder of images.")
+        self.classes = annotations.classes
+        self.transform, self.bands, self.seed, self.white, self.on_bad_image = (
+            transform,
+            bands,
+            seed,
+            white,
+            on_bad_image,
+        )
+        self._records = annotations.records
+        self._targets = [_targets(record, annotations.kind, kind) for record in annotations.records]
+        self._cache = ImageCache(cache)
+        # Shared memory, so that the main process learns what its workers skipped.
+        self._bad: Tensor = torch.zeros(len(self._records), dtype=torch.bool)
+        self._bad.share_memory_()  # type: ignore[no-untyped-call]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, key: tuple[int, int] | int) -> Sample:
+        view, index = key if isinstance(key, tuple) else (0, key)
+        index, image = self._image(index)
+        image, targets = augment(self.transform, image, self._targets[index], self.seed, view, index)
+        # One band becomes three only now, so that the work above is done once.
+        return to_bands(image, self.bands, targets.name), targets
+
+    @property
+    def skipped(self) -> list[str]:
+        """Names of the bad images met so far, in every worker."""
+        return [self._targets[index].name for index in self._bad.nonzero()[:, 0].tolist()]
+
+    def _image(self, index: int) -> tuple[int, Tensor]:
+        """The image, or with on_bad_image="skip" the next good one, and its index."""
+        if self.on_bad_image == "raise":
+            return index, self._cache.get(index, self._read)
+        for step in range(len(self)):
+            candidate = (index + step) % len(self)
+            if self._bad[candidate]:
+                continue
+            try:
+                return candidate, self._cache.get(candidate, self._read)
+            except DataError:
+                self._bad[candidate] = True
+        raise DataError(f"none of the {len(self)} images can be read. Set on_bad_image: raise to see why.")
+
+    def _read(self, index: int) -> Tensor:
+        record = self._records[index]
+        image = read_image(record.image, self.white)
+        height, width = image.shape[-2:]
+        if record.width and (height, width) != (record.height, record.width):
+            raise DataError(
+                f"{record.source or record.image}: image {record.image.name} is {width} x {height} pixels, but its "
+                f"annotation says {record.width} x {record.height}. Use the image that was annotated or mend the size."
+            )
+        # Fewer bands mean less to augment; more of them wait until the end.
+        return to_bands(image, self.bands, record.image.name) if image.shape[0] > self.bands else image
+
+
+class SyntheticDataset(Dataset[Sample]):
+    """Rendered scenes, so that everything runs without data. Keys and samples are those of DetectionDataset.
+
+    Args:
+        scenes: how many.
+        size: side in pixels.
+        seed: of the scenes.
+        first: index of the first scene; splits that do not overlap render different scenes.
+        transform: what each view does to a scene.
+        kind: the boxes that the detector learns.
+        bands: the bands that the detector takes.
+        augment_seed: of the augmentation.
+        cache: bytes of memory for rendered scenes, in each worker.
+
+    Raises:
+        DataError: no scene at all.
+    """
+
+    def __init__(
+        self,
+        scenes: int,
+        size: int,
+        seed: int,
+        first: int = 0,
+        *,
+        transform: Transform,
+        kind: BoxKind = "hbb",
+        bands: int = 3,
+        augment_seed: int = 0,
+        cache: int = 2**30,
+    ) -> None:
+        from skystill.data.synthetic import CLASSES
+
+        if scenes < 1:
+            raise DataError("0 synthetic scenes are asked for. Set data.scenes_train, scenes_val or scenes_test.")
+        self.classes = tuple(CLASSES)
+        self.scenes, self.size, self.seed, self.first = scenes, size, seed, first
+        self.transform, self.kind, self.bands, self.augment_seed = transform, kind, bands, augment_seed
+        self._cache = ImageCache(cache)
+        self._targets: dict[int, Targets] = {}
+
+    def __len__(self) -> int:
+        return self.scenes
+
+    def __getitem__(self, key: tuple[int, int] | int) -> Sample:
+        view, index = key if isinstance(key, tuple) else (0, key)
+        if not 0 <= index < self.scenes:
+            raise IndexError(f"scene {index} of {self.scenes}")
+        image = self._cache.get(index, self._render)
+        image, targets = augment(self.transform, image, self._targets[index], self.augment_seed, view, index)
+        return to_bands(image, self.bands, targets.name), targets
+
+    def _render(self, index: int) -> Tensor:
+        from skystill.data.synthetic import render
+
+        scene = render(self.first + index, seed=self.seed, size=self.size)
+        boxes = _boxes(scene.corners, "obb", self.kind)
+        labels = torch.as_tensor(scene.labels, dtype=torch.int64)
+        self._targets[index] = Targets(boxes, labels, name=f"scene_{self.first + index:06d}")
+        return torch.from_numpy(scene.image).permute(2, 0, 1).contiguous()
+
+
+class ImageCache:
+    """Images by index, as many as fit into `budget` bytes; the rest is made anew every time."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget, self.used = budget, 0
+        self._images: dict[int, Tensor] = {}
+
+    def get(self, index: int, make: Callable[[int], Tensor]) -> Tensor:
+        """The image, from memory or from `make(index)`."""
+        if index in self._images:
+            return self._images[index]
+        image = make(index)
+        if self.used + image.nbytes <= self.budget:
+            self._images[index] = image
+            self.used += image.nbytes
+        return image
+
+
+def augment(transform: Transform, image: Tensor, targets: Targets, seed: int, view: int, index: int) -> Sample:
+    """Runs a transform whose chance depends on (seed, view, index) alone and leaves torch's generators as they were."""
+    digest = hashlib.blake2b(f"{seed},{view},{index}".encode(), digest_size=8).digest()
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: that would reseed the GPU too, in the middle of training.
+        torch.default_generator.manual_seed(int.from_bytes(digest, "big") >> 1)
+        return transform(image, targets)
+
+
+def _targets(record: Record, have: BoxKind, want: BoxKind) -> Targets:
+    return Targets(
+        _boxes(record.boxes, have, want),
+        torch.as_tensor(record.labels, dtype=torch.int64),
+        torch.as_tensor(record.ignore),
+        record.image.name,
+    )
+
+
+def _boxes(corners: Any, have: BoxKind, want: BoxKind) -> Tensor:
+    """(M, 4|5) float32 from corners (M, 4|8) as they stand on disk."""
+    values = torch.as_tensor(corners, dtype=torch.float64)
+    if have == "hbb":
+        return values.float()
+    return (corners_to_obb(values) if want == "obb" else corners_to_hbb(values)).float()

@@ -1,0 +1,209 @@
+"""The loaders that training and evaluation draw batches from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from skystill.data.annotations import Annotations
+from skystill.data.config import DataConfig
+from skystill.data.dataset import DetectionDataset, Sample, SyntheticDataset
+from skystill.data.sampler import Key, SeededSampler, ShareSampler
+from skystill.data.transforms import eval_transform, pad_to, train_transform
+from skystill.errors import ConfigError
+from skystill.structures import Batch
+
+log = logging.getLogger(__name__)
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+# Fixed, so that the scenes to validate and test on stay the same whatever the number to train on.
+FIRST_SCENE: dict[Split, int] = {"train": 0, "val": 1_000_000, "test": 2_000_000}
+STAGES: dict[str | None, tuple[Split, ...]] = {"validate": ("val",), "test": ("test",), "predict": ("test",)}
+MULTIPLE = 32  # batches are padded to multiples of the coarsest stride
+
+
+class DataModule(pl.LightningDataModule):
+    """Train, val and test loaders of a DataConfig. Batches move to the device as bytes and become floats in 0..1 there.
+
+    Outside a Trainer, pass each batch of a loader through `ready(batch, device)`.
+
+    Args:
+        config: the recipe's data section.
+        seed: of order and augmentation.
+    """
+
+    def __init__(self, config: DataConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.config, self.seed = config, seed
+        self.datasets: dict[Split, DetectionDataset | SyntheticDataset] = {}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order; needs setup()."""
+        if not self.datasets:
+            raise ConfigError("the data module has not read its annotations yet. Call setup() first.")
+        return next(iter(self.datasets.values())).classes
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads each split once: the one that `stage` (validate, test) needs, or all of them.
+
+        Raises ConfigError when the splits name different classes or none is given, DataError when annotations are bad.
+        """
+        for split in STAGES.get(stage, SPLITS):
+            if split not in self.datasets and self._given(split):
+                self.datasets[split] = self._dataset(split)
+        if not self.datasets:
+            raise ConfigError("the recipe names no data. Give data.train, data.val or data.test.")
+        self._check_classes()
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Shuffled, augmented batches; the last, smaller one drops out unless it is the only one."""
+        dataset = self._ready_dataset("train")
+        rank, world = self._place()
+        sampler = SeededSampler(len(dataset), self.seed, rank, world, repeats=self.config.views)
+        return self._loader(dataset, sampler, drop_last=len(sampler) > self.config.batch)
+
+    def val_dataloader(self) -> DataLoader[Sample] | list[DataLoader[Sample]]:
+        """Every validation image once, in order; no loader where the recipe has no such split."""
+        return self._eval_loader("val") if self._given("val") else []
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """Every test image once, in order."""
+        return self._eval_loader("test")
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Lightning's hook: moves the batch and makes floats of it there."""
+        return ready(batch, device)
+
+    def _eval_loader(self, split: Split) -> DataLoader[Sample]:
+        dataset = self._ready_dataset(split)
+        rank, world = self._place()
+        return self._loader(dataset, ShareSampler(len(dataset), rank, world), drop_last=False)
+
+    def _loader(
+        self, dataset: DetectionDataset | SyntheticDataset, sampler: Iterable[Key], drop_last: bool
+    ) -> DataLoader[Sample]:
+        workers = self.config.workers
+        return DataLoader(
+            dataset,
+            self.config.batch,
+            sampler=sampler,
+            num_workers=workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            drop_last=drop_last,
+            # The loader draws a seed for its workers; its own generator keeps that away from the model's chance.
+            generator=torch.Generator().manual_seed(self.seed),
+            persistent_workers=workers > 0,
+        )
+
+    def _place(self) -> tuple[int, int]:
+        """(rank, world) of this process."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+    def _ready_dataset(self, split: Split) -> DetectionDataset | SyntheticDataset:
+        if split not in self.datasets:
+            if not self._given(split):
+                raise ConfigError(f"the recipe has no {split} data. Give data.{split}.")
+            self.setup({"val": "validate"}.get(split, split))
+        return self.datasets[split]
+
+    def _given(self, split: Split) -> bool:
+        if self.config.format == "synthetic":
+            return int(getattr(self.config, f"scenes_{split}")) > 0
+        return getattr(self.config, split) is not None
+
+    def _dataset(self, split: Split) -> DetectionDataset | SyntheticDataset:
+        c = self.config
+        transform = train_transform(c) if split == "train" else eval_transform(c)
+        if c.format == "synthetic":
+            return SyntheticDataset(
+                getattr(c, f"scenes_{split}"),
+                c.scene_size,
+                c.scene_seed,
+                FIRST_SCENE[split],
+                transform=transform,
+                kind=c.kind,
+                bands=c.bands,
+                augment_seed=self.seed,
+            )
+        on_bad = c.on_bad_image if split == "train" else "raise"
+        return DetectionDataset(
+            self._annotations(split), transform, c.kind, c.bands, self.seed, on_bad, c.white, c.cache_mb * 2**20
+        )
+
+    def _annotations(self, split: Split) -> Annotations:
+        from skystill.data.formats import read_annotations
+
+        c, root = self.config, Path(self.config.root)
+        images = getattr(c, f"images_{split}")
+        annotations = read_annotations(
+            root / getattr(c, split),
+            format=c.format,
+            images=None if images is None else root / images,
+            classes=c.classes,
+            kind=c.kind,
+            fix=c.fix,
+        )
+        for note in annotations.notes:
+            log.warning("%s: %s", split, note)
+        return annotations
+
+    def _check_classes(self) -> None:
+        (first, dataset), *others = self.datasets.items()
+        for split, other in others:
+            if other.classes != dataset.classes:
+                raise ConfigError(_class_difference(first, dataset.classes, split, other.classes))
+
+
+class HostBatch(Batch):
+    """A batch as workers make it: its images may be uint8 still, and the loader can pin its memory."""
+
+    __slots__ = ()
+
+    def pin_memory(self) -> HostBatch:
+        """The same batch in page-locked memory, from which a GPU copies without waiting."""
+        return HostBatch(self.images.pin_memory(), self.targets, self.sizes)
+
+
+def collate(samples: list[Sample]) -> HostBatch:
+    """Images (C, H, W) of any sizes as one batch, zeros at the right and bottom up to a common multiple of 32.
+
+    Images stay uint8 where all of them are, a quarter of the bytes to move; `ready` makes floats of them.
+    """
+    images, targets = [image for image, _ in samples], [truth for _, truth in samples]
+    if len({image.dtype for image in images}) > 1:
+        images = [_unit(image) for image in images]
+    sizes = [(image.shape[-2], image.shape[-1]) for image in images]
+    height, width = (-(-max(side) // MULTIPLE) * MULTIPLE for side in zip(*sizes, strict=True))
+    return HostBatch(torch.stack([pad_to(image, height, width) for image in images]), targets, sizes)
+
+
+def ready(batch: Batch, device: torch.device | str) -> Batch:
+    """The batch as a detector takes it: on the device, images float32 in 0..1."""
+    moved = batch.to(device)
+    return replace(moved, images=_unit(moved.images))
+
+
+def _unit(images: Tensor) -> Tensor:
+    """float32 in 0..1 from uint8; floats pass."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
+
+
+def _class_difference(one: str, classes: tuple[str, ...], two: str, others: tuple[str, ...]) -> str:
+    """One line that says how two class lists differ, and the mend."""
+    missing, extra = [c for c in classes if c not in others], [c for c in others if c not in classes]
+    parts = [f"only {one} has {', '.join(missing)}"] if missing else []
+    parts += [f"only {two} has {', '.join(extra)}"] if extra else []
+    order = f"the same names in another order ({', '.join(classes)} against {', '.join(others)})"
+    what = "; ".join(parts) or order
+    return f"{one} and {two} disagree on the classes: {what}. Mend the annotations or give data.classes."
