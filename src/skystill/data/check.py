@@ -72,10 +72,11 @@ def _clip(record: Record, tally: _Tally) -> Record:
         return record
     limit = np.array([record.width, record.height] * 2, dtype=np.float64)
     boxes: NDArray[np.float64] = np.clip(record.boxes, 0, limit)
-    visible = (boxes[:, 2:] > boxes[:, :2]).all(1)
-    boxes = np.where(visible[:, None], boxes, record.boxes)
-    for index in np.flatnonzero((np.abs(boxes - record.boxes) > _SLACK).any(1)):
-        tally.add(record, int(index))
+    visible = (boxes[:, 2:] > boxes[:, :2]).all(1) & np.isfinite(record.boxes).all(1)
+    boxes[~visible] = record.boxes[~visible]
+    moved = np.abs(boxes[visible] - record.boxes[visible]).max(1, initial=0) > _SLACK
+    for index in np.flatnonzero(visible)[moved].tolist():
+        tally.add(record, index)
     return replace(record, boxes=boxes)
 
 

@@ -60,6 +60,7 @@ def read_annotations(
     give them the same classes for every split, or a split that lacks a class gets other labels. kind: boxes to return.
     fix: drop boxes that cannot be instead of raising. Raises DataError.
     """
+    _exists(path)
     name = format if format is not None else guess(path)
     if name not in FORMATS:
         raise DataError(f"format {name!r} is unknown. Choose one of {', '.join(FORMATS)}.")
@@ -68,10 +69,8 @@ def read_annotations(
 
 def guess(path: str | Path) -> str:
     """The format that a path looks like. Raises DataError when nothing fits."""
-    place = Path(str(path).partition("#")[0])
+    place = _exists(path)
     by_suffix = {".json": "coco", ".yaml": "yolo", ".yml": "yolo", ".xml": "voc"}
-    if not place.exists():
-        raise DataError(f"{place} does not exist. Correct the path of the annotations.")
     if place.suffix.lower() in by_suffix:
         return by_suffix[place.suffix.lower()]
     if place.suffix == ".txt":
@@ -79,6 +78,14 @@ def guess(path: str | Path) -> str:
     if place.is_dir():
         return _guess_folder(place)
     raise DataError(f"{place} looks like none of the formats. Choose one of {', '.join(FORMATS)} with format=NAME.")
+
+
+def _exists(path: str | Path) -> Path:
+    """The file or folder that `path` names, without the split behind '#'."""
+    place = Path(str(path).partition("#")[0])
+    if not place.exists():
+        raise DataError(f"{place} does not exist. Correct the path of the annotations.")
+    return place
 
 
 def _guess_folder(place: Path) -> str:

@@ -38,14 +38,14 @@ def read(
     """Reads a folder of DOTA files, or a data set's folder that holds labelTxt/, or one file.
 
     images: the folder of images; by default it is looked for beside the labels. Images without a file stay in without
-    objects. classes: names in label order; by default those that occur, sorted. kind: "hbb" takes the upright box around
-    the corners. Raises DataError with the file and line.
+    objects. classes: names in label order; by default those that occur, sorted. kind: "hbb" takes the upright box
+    around the corners. Raises DataError with the file and line.
     """
     path = Path(path)
     folder = next((path / name for name in LABEL_FOLDERS if (path / name).is_dir()), path)
     labels = sorted(folder.glob("*.txt")) if folder.is_dir() else [folder]
     if not labels:
-        raise DataError(f"{folder} holds no .txt file. Give the folder of DOTA labels or choose another format.")
+        raise DataError(f"{folder} holds no .txt file. Give the folder of DOTA labels.")
     found = images_by_stem([Path(images) if images is not None else _image_folder(folder)])
     words, records = Vocabulary(classes), []
     for label in labels:

@@ -43,8 +43,8 @@ def read(
     """Reads VOC files.
 
     path: a folder of XML files; a data set's folder that holds Annotations/; one XML file; or a list of image names
-    such as ImageSets/Main/train.txt, for that part alone. images: the folder of images; by default JPEGImages/ (also DIOR's
-    two) or images/ is looked for nearby. classes: names in label order; by default those that occur, sorted.
+    such as ImageSets/Main/train.txt, for that part alone. images: the folder of images; by default JPEGImages/ (also
+    DIOR's two) or images/ is looked for nearby. classes: names in label order; by default those that occur, sorted.
     Raises DataError with the file and the object's number.
     """
     path = Path(path)

@@ -169,7 +169,7 @@ def _in_folder(place: Path, images: str | Path | None) -> Iterator[tuple[Path, P
         return
     folder = Path(images) if images is not None else _swap(place, "labels", "images")
     if not has_images(folder):
-        raise DataError(f"no images found for the labels in {place}. Give their folder with images=FOLDER.")
+        raise DataError(f"no folder of images found for the labels in {place}. Give it with images=FOLDER.")
     found = images_by_stem([folder])
     for label in sorted(place.glob("*.txt")):
         if label.stem not in found and label.name != "classes.txt":
