@@ -36,7 +36,9 @@ def select(scores: Tensor, boxes: Tensor, how: Selection) -> Detections:
         score, order = score.topk(how.candidates)
         place, label = place[order], label[order]
     box = boxes[place].float()
-    keep = batched_nms(box, score, label, how.iou)[: how.keep]
+    # batched_nms keeps classes apart by shifting them by the largest coordinate, which fails for boxes left of or above the image.
+    origin = box.amin() if len(box) else 0.0
+    keep = batched_nms(box - origin, score, label, how.iou)[: how.keep]
     return Detections(box[keep], score[keep], label[keep])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
 
@@ -29,10 +31,10 @@ class LevelNorm(nn.Module):
 
 
 class SharedNorm(nn.GroupNorm):
-    """Group norm of 32 groups that all levels share."""
+    """Group norm of 32 groups, or the most that divide the channels evenly, that all levels share."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__(min(32, channels), channels)
+        super().__init__(math.gcd(32, channels), channels)
 
     def forward(self, x: Tensor, level: int = 0) -> Tensor:
         """x: (B, C, H, W) of any level."""
