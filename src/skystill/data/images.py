@@ -79,6 +79,7 @@ def _guarded(path: Path, read: Callable[[Path], T]) -> T:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large images are normal from the air
+            warnings.filterwarnings("ignore", "Palette images with Transparency")  # alpha goes anyway
             return read(path)
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
