@@ -1,0 +1,46 @@
+"""skystill train, skystill distill."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from skystill.cli.quiet import quiet_libraries
+from skystill.cli.recipes import parse_recipe, recipe_parser
+
+_TRAIN = """Train the recipe's detector alone, on truth only. The teacher and method of a distillation recipe are passed over,
+so this gives the baseline that `skystill distill` is held against."""
+
+_DISTILL = """Train the recipe's detector under one or more frozen teachers."""
+
+
+def train(arguments: Sequence[str]) -> None:
+    """Parses and trains."""
+    _fit("train", _TRAIN, arguments)
+
+
+def distill(arguments: Sequence[str]) -> None:
+    """Parses and distils."""
+    _fit("distill", _DISTILL, arguments)
+
+
+def _fit(verb: str, text: str, arguments: Sequence[str]) -> None:
+    parser = recipe_parser(verb, text)
+    parser.add_argument("--resume", action="store_true", help="Go on with the run that the folder holds.")
+    recipe, space = parse_recipe(parser, arguments)
+    quiet_libraries()
+    from skystill.training import fit  # after parsing, so that --help is fast
+
+    folder = (fit.train if verb == "train" else fit.distill)(recipe, resume=bool(space.resume))
+    show_run(folder)
+
+
+def show_run(folder: Path) -> None:
+    """Prints what a run gave and where it lies."""
+    from rich.console import Console
+
+    from skystill.evaluation.compare import compare_table, read_runs
+
+    console = Console()
+    console.print(compare_table(read_runs([folder])))
+    console.print(f"run folder: {folder}   weights: {folder / 'student.safetensors'}", highlight=False)

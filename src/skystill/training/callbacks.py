@@ -1,0 +1,90 @@
+"""Small callbacks of the training loop."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from skystill.training.task import Task
+
+
+class EMA(pl.Callback):
+    """Running average of the detector's weights and statistics, with a decay that grows: min(decay, (1 + n) / (10 + n))."""
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self._average: AveragedModel | None = None
+        self._loaded: dict[str, Any] | None = None
+        self._step = -1
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts from the detector's present weights, or from a checkpoint's average."""
+        assert isinstance(pl_module, Task)
+        self._average = AveragedModel(pl_module.detector, multi_avg_fn=self._blend, use_buffers=True)
+        if self._loaded is not None:
+            self._average.load_state_dict(self._loaded)
+        self._average.requires_grad_(False)
+        pl_module.set_averaged(self._average.module)
+        self._step = trainer.global_step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Blends once for each optimizer step."""
+        if trainer.global_step != self._step and self._average is not None:
+            assert isinstance(pl_module, Task)
+            self._step = trainer.global_step
+            self._average.update_parameters(pl_module.detector)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average, for the checkpoint."""
+        return {} if self._average is None else self._average.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Kept until the fit starts."""
+        self._loaded = state_dict or None
+
+    @torch.no_grad()
+    def _blend(self, averages: Sequence[Tensor], values: Sequence[Tensor], n: Tensor | int) -> None:
+        decay = min(self.decay, (1 + int(n)) / (10 + int(n)))
+        for average, value in zip(averages, values, strict=True):
+            if average.is_floating_point():
+                average.lerp_(value, 1 - decay)
+            else:
+                average.copy_(value)
+
+
+class StepTimer(pl.Callback):
+    """Median seconds of a training step, loading not counted, and the peak memory of the run."""
+
+    def __init__(self) -> None:
+        self._start = 0.0
+        self.steps: list[float] = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Starts the clock."""
+        _wait()
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Stops the clock."""
+        _wait()
+        self.steps.append(time.perf_counter() - self._start)
+
+    def summary(self) -> dict[str, float]:
+        """step_s: median seconds a step, the first ten (warm-up) left out. peak_mb: of the GPU, else of the process."""
+        kept = sorted(self.steps[10:] or self.steps)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        if torch.cuda.is_available():
+            peak = torch.cuda.max_memory_allocated() / 2**20
+        return {"step_s": round(kept[len(kept) // 2], 4) if kept else 0.0, "peak_mb": round(peak, 1)}
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

