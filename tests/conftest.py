@@ -1,4 +1,4 @@
-"""Small detectors and small knowledge that many tests share. One thread: the tests must not depend on the machine's cores."""
+"""Small detectors and small knowledge that many tests share, on one thread, whatever cores the machine has."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -52,7 +52,7 @@ def cells() -> Callable[..., Tensor]:
 
 @pytest.fixture
 def make_dense(cells: Callable[..., Tensor]) -> Callable[..., Dense]:
-    """make_dense(seed, batch=2, classes=3, side=64, strides=(8, 16, 32), bins=17): random predictions on a real grid."""
+    """make_dense(seed, batch, classes, side, strides, bins): random predictions on a real grid."""
 
     def make(
         seed: int,

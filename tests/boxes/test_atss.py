@@ -123,7 +123,7 @@ def test_the_valuable_region_is_the_ring_between_two_dious(cells: Callable[..., 
 
 
 def test_an_object_smaller_than_a_cell_gets_the_nearest_fine_place(cells: Callable[..., Tensor]) -> None:
-    # No centre lies inside it, so the paper's rule alone would give it nothing; the nearest centre of all is one of stride 16.
+    # No centre lies inside it, so the paper's rule gives it nothing; the nearest centre of all is one of stride 16.
     places = torch.cat([cells(64, s) for s in STRIDES])
     owner = atss(places, (64, 16, 4), torch.tensor([[22.9, 22.5, 24.9, 23.9]])).object
     assert (owner >= 0).nonzero().flatten().tolist() == [2 * 8 + 2]  # the cell whose centre is (20, 20)

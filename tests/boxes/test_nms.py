@@ -20,7 +20,7 @@ def overlap(a: list[float], b: list[float]) -> float:
 
 
 def greedy(scores: torch.Tensor, boxes: torch.Tensor, how: Selection) -> list[Row]:
-    """Every place and class above the score, best first; one is kept unless a kept one of its class overlaps it more."""
+    """Every place and class above the score, best first; kept unless a kept one of its class overlaps it more."""
     rows = [
         (s, box, k)
         for row, box in zip(scores.tolist(), boxes.tolist(), strict=True)

@@ -28,8 +28,8 @@ def atss(places: Tensor, levels: tuple[int, ...], boxes: Tensor, topk: int = 9) 
     places: (N, 4) anchors x1 y1 x2 y2. levels: places per pyramid level. boxes: (M, 4).
     Each object's candidates are the `topk` nearest places of each level; those with IoU >= mean + std of the candidates'
     IoUs and with their centre inside the object are its positives; a place wanted by several takes the largest IoU.
-    Differs from the paper: an object without any positive (smaller than a cell, say) gets the nearest of the places that overlap
-    it best, if that place serves no other object, because a 6 px object that no place learns can never be found.
+    Differs from the paper: an object without any positive (smaller than a cell, say) gets the nearest of the places that
+    overlap it best, if it serves no other object, because a 6 px object that no place learns can never be found.
     """
     n, m = len(places), len(boxes)
     if m == 0:
@@ -57,7 +57,7 @@ def atss(places: Tensor, levels: tuple[int, ...], boxes: Tensor, topk: int = 9) 
 
     lost = (~positive.any(0)).nonzero().flatten()
     if len(lost):
-        # Overlap picks the level first: the nearest place of all may be a cell of 32 px, which cannot see a tiny object.
+        # Overlap picks the level: the nearest place of all may be a cell of 32 px, which cannot see a tiny object.
         fitting = iou[:, lost] >= iou[:, lost].amax(0) * 0.999
         nearest = torch.where(fitting, distance[:, lost], torch.inf).argmin(0)
         free = owner[nearest] < 0

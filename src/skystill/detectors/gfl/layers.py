@@ -31,10 +31,12 @@ class LevelNorm(nn.Module):
 
 
 class SharedNorm(nn.GroupNorm):
-    """Group norm of 32 groups, or the most that divide the channels evenly, that all levels share."""
+    """Group norm of 32 groups, or the most that divide the channels into groups of two or more, that all levels share."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__(math.gcd(32, channels), channels)
+        groups = math.gcd(32, channels)
+        # A group of one channel would wipe out a level of one cell.
+        super().__init__(max(1, groups // 2) if groups == channels else groups, channels)
 
     def forward(self, x: Tensor, level: int = 0) -> Tensor:
         """x: (B, C, H, W) of any level."""
