@@ -78,7 +78,7 @@ class DetectionDataset(Dataset[Sample]):
         return len(self._records)
 
     def __getitem__(self, key: tuple[int, int] | int) -> Sample:
-        view, index = key if isinstance(key, tuple) else (0, key)
+        view, index = _key(key, len(self))
         index, image = self._image(index)
         image, targets = augment(self.transform, image, self._targets[index], self.seed, view, index)
         # One band becomes three only now, so that the work above is done once.
@@ -161,9 +161,7 @@ class SyntheticDataset(Dataset[Sample]):
         return self.scenes
 
     def __getitem__(self, key: tuple[int, int] | int) -> Sample:
-        view, index = key if isinstance(key, tuple) else (0, key)
-        if not 0 <= index < self.scenes:
-            raise IndexError(f"scene {index} of {self.scenes}")
+        view, index = _key(key, len(self))
         image = self._cache.get(index, self._render)
         image, targets = augment(self.transform, image, self._targets[index], self.augment_seed, view, index)
         return to_bands(image, self.bands, targets.name), targets
@@ -172,7 +170,8 @@ class SyntheticDataset(Dataset[Sample]):
         from skystill.data.synthetic import render
 
         scene = render(self.first + index, seed=self.seed, size=self.size)
-        boxes = _boxes(scene.corners, "obb", self.kind)
+        # The renderer's own horizontal boxes hug the visible outline, tighter than those around the corners.
+        boxes = _boxes(scene.boxes, "hbb", "hbb") if self.kind == "hbb" else _boxes(scene.corners, "obb", "obb")
         labels = torch.as_tensor(scene.labels, dtype=torch.int64)
         self._targets[index] = Targets(boxes, labels, name=f"scene_{self.first + index:06d}")
         return torch.from_numpy(scene.image).permute(2, 0, 1).contiguous()
@@ -203,6 +202,14 @@ def augment(transform: Transform, image: Tensor, targets: Targets, seed: int, vi
         # Not torch.manual_seed: that would reseed the GPU too, in the middle of training.
         torch.default_generator.manual_seed(int.from_bytes(digest, "big") >> 1)
         return transform(image, targets)
+
+
+def _key(key: tuple[int, int] | int, n: int) -> tuple[int, int]:
+    """(view, index) of a key."""
+    view, index = key if isinstance(key, tuple) else (0, key)
+    if not 0 <= index < n:
+        raise IndexError(f"image {index} of {n}")
+    return view, index
 
 
 def _targets(record: Record, have: BoxKind, want: BoxKind) -> Targets:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ from skystill.data.config import DataConfig
 from skystill.data.dataset import DetectionDataset, Sample, SyntheticDataset
 from skystill.data.sampler import Key, SeededSampler, ShareSampler
 from skystill.data.transforms import eval_transform, pad_to, train_transform
-from skystill.errors import ConfigError
+from skystill.errors import ConfigError, SkystillError
 from skystill.structures import Batch
 
 log = logging.getLogger(__name__)
@@ -65,18 +65,18 @@ class DataModule(pl.LightningDataModule):
             raise ConfigError("the recipe names no data. Give data.train, data.val or data.test.")
         self._check_classes()
 
-    def train_dataloader(self) -> DataLoader[Sample]:
+    def train_dataloader(self) -> Loader:
         """Shuffled, augmented batches; the last, smaller one drops out unless it is the only one."""
         dataset = self._ready_dataset("train")
         rank, world = self._place()
         sampler = SeededSampler(len(dataset), self.seed, rank, world, repeats=self.config.views)
         return self._loader(dataset, sampler, drop_last=len(sampler) > self.config.batch)
 
-    def val_dataloader(self) -> DataLoader[Sample] | list[DataLoader[Sample]]:
+    def val_dataloader(self) -> Loader | list[Loader]:
         """Every validation image once, in order; no loader where the recipe has no such split."""
         return self._eval_loader("val") if self._given("val") else []
 
-    def test_dataloader(self) -> DataLoader[Sample]:
+    def test_dataloader(self) -> Loader:
         """Every test image once, in order."""
         return self._eval_loader("test")
 
@@ -84,16 +84,16 @@ class DataModule(pl.LightningDataModule):
         """Lightning's hook: moves the batch and makes floats of it there."""
         return ready(batch, device)
 
-    def _eval_loader(self, split: Split) -> DataLoader[Sample]:
+    def _eval_loader(self, split: Split) -> Loader:
         dataset = self._ready_dataset(split)
         rank, world = self._place()
         return self._loader(dataset, ShareSampler(len(dataset), rank, world), drop_last=False)
 
     def _loader(
         self, dataset: DetectionDataset | SyntheticDataset, sampler: Iterable[Key], drop_last: bool
-    ) -> DataLoader[Sample]:
+    ) -> Loader:
         workers = self.config.workers
-        return DataLoader(
+        return Loader(
             dataset,
             self.config.batch,
             sampler=sampler,
@@ -163,6 +163,18 @@ class DataModule(pl.LightningDataModule):
         for split, other in others:
             if other.classes != dataset.classes:
                 raise ConfigError(_class_difference(first, dataset.classes, split, other.classes))
+
+
+class Loader(DataLoader[Sample]):
+    """A DataLoader whose workers' errors stay one line: torch wraps them in the worker's traceback."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        """Batches as `collate` makes them."""
+        try:
+            yield from super().__iter__()
+        except SkystillError as error:
+            kind = type(error)
+            raise kind(str(error).split(f"{kind.__module__}.{kind.__qualname__}: ")[-1].strip()) from None
 
 
 class HostBatch(Batch):

@@ -90,7 +90,7 @@ class TrainTransform:
 
 
 def crop(image: Tensor, targets: Targets, top: int, left: int, height: int, width: int) -> tuple[Tensor, Targets]:
-    """The window of the image, which may reach beyond it (zeros there), and what it shows of the truth.
+    """The window, which may reach beyond the image (zeros there) but must meet it, and what it shows of the truth.
 
     An object counts with at least 40% of its area inside, is ignored down to 1% and forgotten below. Horizontal boxes
     are cut at the window; oriented ones stay whole, because a cut one would no longer be a rectangle along the object.
