@@ -1,0 +1,233 @@
+"""Images in, detections out: an annotated picture of each image and one detections.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from skystill.boxes.nms import Selection, clip_to_images
+from skystill.boxes.obb import obb_to_corners
+from skystill.data.images import read_image, to_bands
+from skystill.deployment.inputs import batches, find_images, to_unit, with_longer_side
+from skystill.deployment.runtime import OnnxDetector, Predictor, open_detector
+from skystill.errors import ConfigError, DataError
+from skystill.structures import Detections
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did. skipped: unreadable images. seconds: all in all; detecting: of the network and NMS alone."""
+
+    images: int = 0
+    skipped: list[str] = field(default_factory=list)
+    objects: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    detecting: float = 0.0
+
+
+def predict(
+    weights: str | Path,
+    images: str | Path,
+    out: str | Path,
+    score: float = 0.3,
+    size: int = 0,
+    batch: int = 1,
+    draw: bool = True,
+    on_bad_image: Literal["raise", "skip"] = "raise",
+    white: float | None = None,
+    device: str = "cpu",
+) -> Summary:
+    """Detects objects in image files and writes `out`/detections.json and `out`/pictures/.
+
+    weights: .safetensors or .onnx. images: a file, a folder or a pattern. score: least score. size: images are resized
+    to this longer side in pixels for the detector, 0 keeps them; boxes always refer to the pixels of the file. batch:
+    images at once; it changes speed and memory, not what is found. draw: write pictures too. on_bad_image: "raise"
+    stops at an unreadable image, "skip" goes on and lists it. white: see `read_image`. device: for .safetensors.
+
+    detections.json holds "classes", "kind", "score", "weights", "images" (file_name, width, height), "skipped" and
+    "detections", each with file_name, category, score and bbox [x, y, width, height] in pixels; oriented ones also with
+    "corners" [x1, y1, ..., x4, y4], and their bbox encloses them. file_name is relative to the folder of the images.
+
+    Raises DataError for images, ConfigError for options, WeightsError for weights.
+    """
+    _check_options(score, size, batch)
+    detector = open_detector(weights, device)
+    paths = find_images(images)
+    root = _common_folder(paths)
+    out = Path(out)
+    summary = Summary()
+    report: dict[str, Any] = {
+        "classes": list(detector.classes),
+        "kind": detector.kind,
+        "score": score,
+        "weights": Path(weights).name,
+        "images": [],
+        "skipped": summary.skipped,
+        "detections": [],
+    }
+    pictures = _picture_names(paths, root)
+    start = time.perf_counter()
+    readable = _readable(paths, root, detector.in_chans, white, on_bad_image, summary)
+    for path, image, found in _detect(detector, readable, size, batch, Selection(score=score), summary):
+        name = path.relative_to(root).as_posix()
+        report["images"].append({"file_name": name, "width": image.shape[2], "height": image.shape[1]})
+        report["detections"] += detection_rows(found, name, detector.classes)
+        summary.objects.update(detector.classes[label] for label in found.labels.tolist())
+        summary.images += 1
+        if draw:
+            _write_picture(out / "pictures" / pictures[path], image, found, detector.classes)
+    if not summary.images:
+        raise DataError(f"{images}: none of the {len(paths)} images can be read. Replace them with intact copies.")
+    _write(out / "detections.json", json.dumps(report, indent=1).encode())
+    summary.seconds = time.perf_counter() - start
+    return summary
+
+
+def detection_rows(found: Detections, file_name: str, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """The detections of one image as detections.json holds them; see `predict`."""
+    rows = []
+    oriented = found.boxes.shape[1] == 5
+    corners = obb_to_corners(found.boxes) if oriented else found.boxes
+    xs, ys = corners[:, 0::2], corners[:, 1::2]
+    left, top = xs.amin(1), ys.amin(1)
+    bboxes = torch.stack([left, top, xs.amax(1) - left, ys.amax(1) - top], 1)
+    for i, (label, score) in enumerate(zip(found.labels.tolist(), found.scores.tolist(), strict=True)):
+        row: dict[str, Any] = {
+            "file_name": file_name,
+            "category": classes[label],
+            "bbox": [round(v, 2) for v in bboxes[i].tolist()],
+            "score": round(score, 5),
+        }
+        if oriented:
+            row["corners"] = [round(v, 2) for v in corners[i].tolist()]
+        rows.append(row)
+    return rows
+
+
+def _detect(
+    detector: Predictor,
+    images: Iterator[tuple[Path, Tensor]],
+    size: int,
+    batch: int,
+    how: Selection,
+    summary: Summary,
+) -> Iterator[tuple[Path, Tensor, Detections]]:
+    """Path, image as read, and detections in its pixels."""
+    fixed = detector.size if isinstance(detector, OnnxDetector) else None
+    originals: dict[Path, Tensor] = {}  # of the images that wait for their batch
+
+    def resized() -> Iterator[tuple[Path, Tensor]]:
+        for path, image in images:
+            originals[path] = image
+            yield path, to_unit(with_longer_side(image, size))
+
+    for members, stacked in batches(resized(), batch, detector.multiple, fixed):
+        before = time.perf_counter()
+        found = [f.to("cpu") for f in detector.predict(stacked.to(_device(detector)), how)]
+        summary.detecting += time.perf_counter() - before
+        clipped = clip_to_images(found, [(image.shape[1], image.shape[2]) for _, image in members])
+        for (path, image), seen in zip(members, clipped, strict=True):
+            original = originals.pop(path)
+            yield path, original, _rescaled(_inside(seen, image), image, original)
+
+
+def _inside(seen: Detections, image: Tensor) -> Detections:
+    """Without the detections that lie in the padding alone."""
+    if seen.boxes.shape[1] == 4:
+        keep = ((seen.boxes[:, 2:] - seen.boxes[:, :2]) > 0).all(1)
+    else:
+        limit = torch.tensor([image.shape[2], image.shape[1]])
+        keep = ((seen.boxes[:, :2] >= 0) & (seen.boxes[:, :2] < limit)).all(1)
+    return Detections(seen.boxes[keep], seen.scores[keep], seen.labels[keep])
+
+
+def _rescaled(seen: Detections, resized: Tensor, original: Tensor) -> Detections:
+    """Boxes in pixels of the original. Resizing keeps the shape up to a rounded pixel, which oriented boxes ignore."""
+    if resized.shape == original.shape:
+        return seen
+    y, x = (original.shape[d] / resized.shape[d] for d in (1, 2))
+    if seen.boxes.shape[1] == 4:
+        scale = torch.tensor([x, y, x, y])
+    else:
+        scale = torch.tensor([x, y, (x * y) ** 0.5, (x * y) ** 0.5, 1.0])
+    return Detections(seen.boxes * scale, seen.scores, seen.labels)
+
+
+def _readable(
+    paths: list[Path], root: Path, bands: int, white: float | None, on_bad_image: str, summary: Summary
+) -> Iterator[tuple[Path, Tensor]]:
+    for path in paths:
+        try:
+            image = to_bands(read_image(path, white), bands, str(path))
+        except DataError as error:
+            if on_bad_image == "raise":
+                raise
+            print(f"skipped: {error}", file=sys.stderr)
+            summary.skipped.append(path.relative_to(root).as_posix())
+            continue
+        yield path, image
+
+
+def _write_picture(path: Path, image: Tensor, found: Detections, classes: Sequence[str]) -> None:
+    from skystill.evaluation.draw import draw
+
+    shown = image if image.dtype == torch.uint8 else (image * 255).round().byte()
+    picture = draw(shown, found, classes)
+    partial = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(partial, "JPEG", quality=92)
+        os.replace(partial, path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    partial = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path}: cannot be written ({error.strerror}). Choose another folder with --out.")
+
+
+def _picture_names(paths: list[Path], root: Path) -> dict[Path, Path]:
+    """Where each picture goes under `pictures`: its image's relative path as .jpg, as .png.jpg where two would meet."""
+    short = {path: path.relative_to(root).with_suffix(".jpg") for path in paths}
+    uses = Counter(short.values())
+    return {
+        path: name if uses[name] == 1 else path.relative_to(root).with_name(path.name + ".jpg")
+        for path, name in short.items()
+    }
+
+
+def _common_folder(paths: list[Path]) -> Path:
+    return Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
+
+
+def _device(detector: Predictor) -> torch.device:
+    return next(detector.parameters()).device if isinstance(detector, torch.nn.Module) else torch.device("cpu")
+
+
+def _check_options(score: float, size: int, batch: int) -> None:
+    if not 0 <= score <= 1:
+        raise ConfigError(f"score {score}: scores are 0 to 1. Give e.g. --score 0.3.")
+    if size < 0:
+        raise ConfigError(f"size {size}: give the longer side in pixels, or 0 to keep the images as they are.")
+    if batch < 1:
+        raise ConfigError(f"batch {batch}: give 1 or more images at once.")
