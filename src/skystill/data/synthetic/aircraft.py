@@ -24,7 +24,8 @@ def _fuselage(length: float, half: float, nose: float, tail: float) -> tuple[com
     end = length / 2
     return (
         complex(-end, -half * 0.14), complex(-end + tail * length, -half), complex(end - nose * length, -half),
-        complex(end - nose * length * 0.35, -half * 0.62), complex(end, 0), complex(end - nose * length * 0.35, half * 0.62),
+        complex(end - nose * length * 0.35, -half * 0.62), complex(end, 0),
+        complex(end - nose * length * 0.35, half * 0.62),
         complex(end - nose * length, half), complex(-end + tail * length, half), complex(-end, half * 0.14),
     )  # fmt: skip
 

@@ -44,7 +44,7 @@ class Placed:
 class Canvas:
     """Layers of `size` pixels a side and the map from world metres to them.
 
-    gsd: metres a pixel. spin: unit number that turns the world. sun: where the shadow of a 1 m post ends, in world metres.
+    gsd: metres a pixel. spin: unit number that turns the world. sun: where the shadow of a 1 m post ends, in metres.
     """
 
     def __init__(self, size: int, gsd: float, spin: complex, sun: complex) -> None:

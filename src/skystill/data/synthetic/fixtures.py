@@ -66,7 +66,7 @@ def _polar(radius: float, angle: float) -> complex:
 
 
 def sports_ground(rng: Random, room: tuple[float, float]) -> Sprite | None:
-    """A running track, football pitch, tennis or basketball court: the largest kinds that fit a room of (length, width) m."""
+    """A running track, football pitch, tennis or basketball court that fits a room of (length, width) metres."""
     kinds = [(176.0, 94.0, _track), (108.0, 68.0, _pitch), (36.0, 18.0, _tennis), (30.0, 17.0, _basketball)]
     fitting = [make for length, width, make in kinds if length <= room[0] and width <= room[1]]
     if not fitting:
@@ -175,7 +175,7 @@ def bridge(rng: Random, length: float, width: float, lanes: Colour) -> Sprite:
             (rect(-end + i * step, -0.14, -end + i * step + 4, 0.14), PAINT, SMOOTH) for i in range(int(length / step))
         ]
         parts += [(rect(-end, y - 0.12, end, y + 0.12), PAINT, SMOOTH) for y in (-half * 0.72, half * 0.72)]
-    return Sprite(parts, [deck], rng.uniform(5.0, 11.0))
+    return Sprite(parts, [deck], rng.uniform(3.0, 6.0))
 
 
 def house(rng: Random, length: float, width: float, lit: float) -> Sprite:
@@ -260,4 +260,4 @@ def crane(rng: Random, reach: float) -> Sprite:
         parts.append((rect(at, -1.6, at + 0.6, 1.6), shade(paint, 0.85), SMOOTH))
     parts.append((rect(-x * 0.35, -3.6, -x * 0.1, 3.6), shade(paint, 0.8), SMOOTH))
     parts.append((rect(-x * 0.5, -2.0, -x * 0.3, 2.0), WHITE, SMOOTH))
-    return Sprite(parts, beams, 18.0)
+    return Sprite(parts, beams, 4.0)  # lower than it is: seen from above, its shadow is a lattice, not a wall

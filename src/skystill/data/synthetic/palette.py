@@ -11,17 +11,17 @@ Colour = tuple[int, int, int]
 # A material is an index into TEXTURE.
 SMOOTH, PAVED, GRASS, FOREST, SOIL, WATER, ROOF, CROP = range(8)
 
-# Relative brightness amplitude of: fine grain, grain of a few pixels, patches, tree crowns, waves; last, the drift in hue.
+# Relative brightness amplitude of fine grain, grain of a few pixels, patches, tree crowns, waves; last, drift in hue.
 TEXTURE = np.array(
     [
         (0.015, 0.010, 0.00, 0.00, 0.000, 0.00),  # SMOOTH
-        (0.030, 0.030, 0.05, 0.00, 0.000, 0.05),  # PAVED
-        (0.055, 0.070, 0.10, 0.02, 0.000, 0.55),  # GRASS
-        (0.060, 0.050, 0.08, 0.42, 0.000, 0.35),  # FOREST
-        (0.050, 0.080, 0.10, 0.00, 0.000, 0.35),  # SOIL
-        (0.014, 0.010, 0.06, 0.00, 0.070, 0.12),  # WATER
-        (0.025, 0.025, 0.03, 0.00, 0.000, 0.04),  # ROOF
-        (0.045, 0.050, 0.07, 0.02, 0.000, 0.30),  # CROP
+        (0.020, 0.016, 0.05, 0.00, 0.000, 0.10),  # PAVED
+        (0.045, 0.060, 0.07, 0.03, 0.000, 0.90),  # GRASS
+        (0.050, 0.050, 0.08, 0.42, 0.000, 0.60),  # FOREST
+        (0.040, 0.060, 0.09, 0.00, 0.000, 0.60),  # SOIL
+        (0.014, 0.010, 0.06, 0.00, 0.070, 0.25),  # WATER
+        (0.020, 0.018, 0.03, 0.00, 0.000, 0.08),  # ROOF
+        (0.035, 0.045, 0.07, 0.02, 0.000, 0.60),  # CROP
     ],
     dtype=np.float32,
 )

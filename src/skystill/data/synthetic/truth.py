@@ -9,11 +9,11 @@ from skystill.data.synthetic.canvas import Placed
 from skystill.data.synthetic.geometry import area, clip
 
 KEPT = 0.4  # an object stays in the truth when at least this share of it is inside the image
-SMALLEST = 3.0  # pixels: a visible rest shorter than this is no object
+SMALLEST = 4.0  # pixels: a visible rest shorter than this is no object
 
 
 def visible(thing: Placed, size: int) -> tuple[list[complex], list[float]] | None:
-    """Oriented corners and enclosing box (x1, y1, x2, y2) of a thing's part inside the image; None when too little shows.
+    """Oriented corners and enclosing box (x1, y1, x2, y2) of the part inside the image; None when too little shows.
 
     The oriented rectangle has the thing's heading and encloses the visible part; where that part is a triangle at the
     border, a corner may lie outside of the image.

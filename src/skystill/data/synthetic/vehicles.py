@@ -14,8 +14,9 @@ Part = tuple[Outline, Colour, int]
 def _rounded(x0: float, x1: float, half: float, nose: float) -> tuple[complex, ...]:
     cut = half * 0.45
     return (
-        complex(x0, -half + cut * 0.5), complex(x0 + cut * 0.5, -half), complex(x1 - nose, -half), complex(x1, -half + cut),
-        complex(x1, half - cut), complex(x1 - nose, half), complex(x0 + cut * 0.5, half), complex(x0, half - cut * 0.5),
+        complex(x0, -half + cut * 0.5), complex(x0 + cut * 0.5, -half), complex(x1 - nose, -half),
+        complex(x1, -half + cut), complex(x1, half - cut), complex(x1 - nose, half),
+        complex(x0 + cut * 0.5, half), complex(x0, half - cut * 0.5),
     )  # fmt: skip
 
 
@@ -40,7 +41,8 @@ def car(rng: Random) -> Sprite:
 
 def _glass(x_wide: float, x_narrow: float, half: float) -> tuple[complex, ...]:
     return (
-        complex(x_wide, -half * 0.86), complex(x_wide, half * 0.86), complex(x_narrow, half * 0.7), complex(x_narrow, -half * 0.7)
+        complex(x_wide, -half * 0.86), complex(x_wide, half * 0.86),
+        complex(x_narrow, half * 0.7), complex(x_narrow, -half * 0.7),
     )  # fmt: skip
 
 

@@ -136,6 +136,19 @@ def boat(rng: Random, length: float) -> Sprite:
     return Sprite(parts, [hull], 1.6)
 
 
+def pontoon(rng: Random, length: float) -> Sprite:
+    """Clutter: a floating platform or a row of mooring floats, a hull without bow or house."""
+    half = length * rng.uniform(0.1, 0.25)
+    deck = pick(rng, (*DECKS, (176, 172, 164), (150, 128, 100)), 0.1)
+    box = rect(-length / 2, -half, length / 2, half)
+    parts: list[Part] = [(box, shade(deck, 0.8), SMOOTH), (rect(*(0.9 * v for v in _ends(box))), deck, SMOOTH)]
+    return Sprite(parts, [box], 1.0)
+
+
+def _ends(box: Outline) -> tuple[float, float, float, float]:
+    return box[0].real, box[0].imag, box[2].real, box[2].imag
+
+
 def _yacht(rng: Random, length: float) -> Sprite:
     half = length / rng.uniform(6.4, 7.6)
     hull = _hull(length, half, 0.6, 0.6)

@@ -1,4 +1,4 @@
-"""The plan of one scene: ground goes on the canvas at once, things wait until it is known how many of them there may be."""
+"""The plan of one scene: ground goes on the canvas at once, things wait until it is known how many there may be."""
 
 from __future__ import annotations
 
@@ -55,6 +55,15 @@ class World:
         if any(abs(place - other) < radius + r for other, r in self.taken):
             return False
         self.taken.append((place, radius))
+        return True
+
+    def clear(self, place: complex, radius: float) -> bool:
+        """Whether a disc hides no planned object for the most part: clutter may lean over objects, not cover them."""
+        for thing in self.things:
+            if thing.label is not None:
+                gap = abs(thing.place - place)
+                if gap < radius + 8 and gap < radius + 0.2 * min(8.0, sum(thing.sprite.extent())):
+                    return False
         return True
 
     def spot(self) -> complex:

@@ -1,19 +1,16 @@
-"""Land: a grid of roads with traffic, and blocks of fields, woods, houses, car parks, yards, tanks and courts between them."""
+"""Built-up blocks: houses, flats, car parks, yards, halls, tanks and courts, each filling an upright rectangle."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from skystill.data.synthetic import fixtures, vehicles
-from skystill.data.synthetic.geometry import rect, ring
+from skystill.data.synthetic.geometry import rect
+from skystill.data.synthetic.grounds import Room, field, forest, park, sides, trees
 from skystill.data.synthetic.palette import (
     ASPHALTS,
     CONCRETES,
-    CROP,
-    CROPS,
-    FOREST,
-    FORESTS,
     GRASS,
     GRASSES,
     PAINT,
@@ -26,80 +23,7 @@ from skystill.data.synthetic.palette import (
 )  # fmt: skip
 from skystill.data.synthetic.world import SPORTS, TANK, TRUCK, VEHICLE, World
 
-Room = tuple[float, float, float, float]
 Block = Callable[[World, Room], None]
-
-
-def _middle(room: Room) -> complex:
-    return complex((room[0] + room[2]) / 2, (room[1] + room[3]) / 2)
-
-
-def _sides(room: Room) -> tuple[float, float]:
-    return room[2] - room[0], room[3] - room[1]
-
-
-def _within(world: World, room: Room, margin: float = 0.0) -> complex:
-    x0, y0, x1, y1 = room
-    return complex(world.rng.uniform(x0 + margin, x1 - margin), world.rng.uniform(y0 + margin, y1 - margin))
-
-
-def trees(world: World, room: Room, count: int, radius: tuple[float, float] = (1.8, 4.2)) -> None:
-    """Single trees anywhere in a room."""
-    for _ in range(count):
-        place = _within(world, room)
-        if world.sees(place, 4):
-            world.add(fixtures.tree(world.rng, world.rng.uniform(*radius), world.sun), place)
-
-
-def field(world: World, room: Room) -> None:
-    """One to three crops in strips, with furrows, a hedge or some boulders."""
-    rng, canvas = world.rng, world.canvas
-    x0, y0, x1, y1 = room
-    strips = rng.randint(1, 3)
-    for i in range(strips):
-        a, b = x0 + (x1 - x0) * i / strips, x0 + (x1 - x0) * (i + 1) / strips
-        paint = pick(rng, CROPS, 0.1)
-        canvas.polygon(rect(a, y0, b, y1), paint, CROP)
-        pitch = max(rng.uniform(2.5, 9.0), 3 * world.gsd)
-        row = shade(paint, rng.uniform(0.88, 0.96))
-        for k in range(int((b - a) / pitch)):
-            x = a + k * pitch
-            canvas.line(complex(x, y0), complex(x, y1), pitch * 0.4, row, CROP)
-    if rng.random() < 0.5:
-        for _ in range(rng.randint(2, 8)):
-            world.add(fixtures.boulder(rng, rng.uniform(0.8, 2.2)), _within(world, room))
-    trees(world, room, rng.randint(0, 5))
-
-
-def forest(world: World, room: Room) -> None:
-    """A wood with a ragged edge."""
-    rng, canvas = world.rng, world.canvas
-    canvas.polygon(rect(*room), pick(rng, GRASSES), GRASS)
-    paint, centre = pick(rng, FORESTS, 0.12), _middle(room)
-    w, h = _sides(room)
-    edge = [complex(z.real * w / 2, z.imag * h / 2) * rng.uniform(0.86, 1.02) for z in ring(0j, 1.12, 26)]
-    edge = [complex(max(-w / 2, min(w / 2, z.real)), max(-h / 2, min(h / 2, z.imag))) for z in edge]
-    canvas.overcast([centre + z + world.sun * 7 for z in edge], 200)
-    canvas.polygon([centre + z for z in edge], paint, FOREST)
-    canvas.overcast([centre + z for z in edge], 0)
-    trees(world, room, 6, (2.5, 5.0))
-
-
-def park(world: World, room: Room) -> None:
-    """Lawn, paths, trees and perhaps a round pond."""
-    rng, canvas = world.rng, world.canvas
-    canvas.polygon(rect(*room), pick(rng, GRASSES), GRASS)
-    x0, y0, x1, y1 = room
-    path = pick(rng, SOILS)
-    canvas.line(complex(x0, rng.uniform(y0, y1)), complex(x1, rng.uniform(y0, y1)), 2.5, path, SOIL)
-    canvas.line(complex(rng.uniform(x0, x1), y0), complex(rng.uniform(x0, x1), y1), 2.5, path, SOIL)
-    for _ in range(rng.randint(0, 2)):
-        radius = rng.uniform(4, 11)
-        if min(_sides(room)) > 2.4 * radius:
-            at = _within(world, room, radius)
-            for part, paint, material in fixtures.pond(rng, radius, shade(world.water, rng.uniform(0.8, 1.2))):
-                canvas.polygon([at + z for z in part], paint, material)
-    trees(world, room, int(math.prod(_sides(room)) / 160))
 
 
 def houses(world: World, room: Room) -> None:
@@ -115,7 +39,7 @@ def houses(world: World, room: Room) -> None:
             if not world.sees(complex(x, y), 14):
                 continue
             _homestead(world, x, y, street, plot)
-    trees(world, room, int(math.prod(_sides(room)) / 260), (1.5, 3.6))
+    trees(world, room, int(math.prod(sides(room)) / 260), (1.5, 3.6))
 
 
 def _homestead(world: World, x: float, y: float, street: int, plot: float) -> None:
@@ -134,7 +58,7 @@ def flats(world: World, room: Room) -> None:
     """Large flat roofs with roof units, parked cars before them."""
     rng, canvas = world.rng, world.canvas
     canvas.polygon(rect(*room), pick(rng, ASPHALTS + GRASSES), PAVED)
-    w, h = _sides(room)
+    _, h = sides(room)
     deep = min(h - 16, rng.uniform(14, 40))
     if deep < 8:
         return park(world, room)
@@ -173,7 +97,7 @@ def car_park(world: World, room: Room) -> None:
     rng, canvas = world.rng, world.canvas
     canvas.polygon(rect(*room), pick(rng, ASPHALTS, 0.12), PAVED)
     x0, y0, x1, y1 = room
-    seen = min(math.prod(_sides(room)), (world.size * world.gsd) ** 2)
+    seen = min(math.prod(sides(room)), (world.size * world.gsd) ** 2)
     share = min(rng.uniform(0.15, 0.95), 34 * max(1, world.size**2 / 65536) / (seen / 23))
     y = y0 + 4
     while y + 10 < y1:
@@ -219,7 +143,7 @@ def warehouse(world: World, room: Room) -> None:
     """A hall with lorries at its docks."""
     rng, canvas = world.rng, world.canvas
     canvas.polygon(rect(*room), pick(rng, CONCRETES + ASPHALTS, 0.1), PAVED)
-    w, h = _sides(room)
+    w, h = sides(room)
     if h < 40 or w < 30:
         return yard(world, room)
     deep = h - rng.uniform(26, 32)
@@ -240,7 +164,7 @@ def tank_farm(world: World, room: Room) -> None:
     rng, canvas = world.rng, world.canvas
     canvas.polygon(rect(*room), pick(rng, SOILS + CONCRETES + GRASSES, 0.1), SOIL)
     x0, y0, x1, y1 = room
-    largest = min(30.0, min(_sides(room)) / 2.6, world.meters(95))
+    largest = min(30.0, min(sides(room)) / 2.6, world.meters(95))
     radius = rng.uniform(max(3.0, world.meters(4)), max(largest, world.meters(5)))
     pitch = radius * rng.uniform(2.5, 3.1)
     columns, rows = max(1, int((x1 - x0) / pitch)), max(1, int((y1 - y0) / pitch))
@@ -285,56 +209,15 @@ def sports(world: World, room: Room) -> None:
                 world.add(ground, complex(x + w / 2, y + h / 2), 1j if upright else 1, SPORTS)
             x, row = x + w + rng.uniform(5, 14), max(row, h)
         y += max(row, 16) + rng.uniform(5, 12)
-    for _ in range(int(math.prod(_sides(room)) / 500)):
+    for _ in range(int(math.prod(sides(room)) / 500)):
         place = complex(rng.choice((x0 + 2, x1 - 2)), rng.uniform(y0, y1))
         world.add(fixtures.tree(rng, rng.uniform(1.8, 3.2), world.sun), place)
 
 
-def lay(world: World, room: Room, kinds: Sequence[Block], pitch: float, road: float) -> list[float]:
-    """Cover a room with blocks and roads; returns the x of the roads that run along y."""
-    xs, ys = _cuts(world, room[0], room[2], pitch, road), _cuts(world, room[1], room[3], pitch * 0.8, road)
-    world.canvas.polygon(rect(*room), pick(world.rng, ASPHALTS), PAVED)
-    for x0, x1 in zip(xs, xs[1:], strict=False):
-        for y0, y1 in zip(ys, ys[1:], strict=False):
-            block = (x0 + road / 2, y0 + road / 2, x1 - road / 2, y1 - road / 2)
-            w, h = _sides(block)
-            if w > 6 and h > 6 and world.sees(_middle(block), 0.5 * math.hypot(w, h)):
-                if road > 7:
-                    world.canvas.polygon(rect(*block), pick(world.rng, CONCRETES), PAVED)
-                    block = (block[0] + 1.5, block[1] + 1.5, block[2] - 1.5, block[3] - 1.5)
-                world.rng.choice(kinds)(world, block)
-    for x in xs[1:-1]:
-        traffic(world, complex(x, room[1]), complex(x, room[3]), road)
-    for y in ys[1:-1]:
-        traffic(world, complex(room[0], y), complex(room[2], y), road)
-    return xs[1:-1]
-
-
-def _cuts(world: World, low: float, high: float, pitch: float, road: float) -> list[float]:
-    cuts = [low - road / 2, low + world.rng.uniform(0.3, 1.0) * pitch]
-    while cuts[-1] < high - 0.4 * pitch:
-        cuts.append(cuts[-1] + world.rng.uniform(0.7, 1.4) * pitch)
-    cuts[-1] = high + road / 2
-    return cuts
-
-
-def traffic(world: World, a: complex, b: complex, road: float) -> None:
-    """A centre line and moving vehicles, on the right of it."""
-    rng = world.rng
-    along = (b - a) / (abs(b - a) or 1)
-    if world.gsd < 0.7:
-        world.canvas.dashes(a, b, 0.25, 8.0, PAINT)
-    if not world.fast:
-        return
-    for way in (1, -1):
-        at = rng.uniform(0, 30)
-        while at < abs(b - a):
-            place = a + along * at + along * 1j * way * road * 0.24
-            heavy = rng.random() < 0.15
-            if world.sees(place, 9):
-                thing = vehicles.truck(rng) if heavy else vehicles.car(rng)
-                if not world.free(place, 4.5 if heavy else 2.4):
-                    at += 8
-                    continue
-                world.add(thing, place, along * way, TRUCK if heavy else VEHICLE)
-            at += rng.uniform(11, 22) + rng.expovariate(1 / 22)
+CITY: tuple[Block, ...] = (houses, houses, flats, car_park, park, car_park)
+INDUSTRY: tuple[Block, ...] = (tank_farm, tank_farm, warehouse, yard, yard, park)
+PORT: tuple[Block, ...] = (warehouse, yard, yard, park, tank_farm)
+GREEN: tuple[Block, ...] = (field, field, forest, park, houses)
+WILD: tuple[Block, ...] = (field, field, forest, forest, park)
+OUTSKIRTS: tuple[Block, ...] = (*GREEN, flats, car_park)
+PLAY: tuple[Block, ...] = (sports, sports, sports, park, car_park)
