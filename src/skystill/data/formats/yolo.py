@@ -82,7 +82,7 @@ def write_yaml(folder: str | Path, split: str, classes: Sequence[str]) -> Path:
         if _names(content, path) != list(classes):
             raise DataError(f"{path} has other classes than this data. Choose another destination or give classes.")
     splits = {key: content[key] for key in SPLITS if key in content} | {split: f"images/{split}"}
-    content = {"path": ".", **splits, "names": dict(enumerate(classes))}
+    content = {**splits, "names": dict(enumerate(classes))}  # without `path`, splits start from the file's folder
     write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     return path
 

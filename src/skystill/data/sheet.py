@@ -1,0 +1,132 @@
+"""A contact sheet: bars of classes and sizes over pictures with their boxes drawn, in one PNG."""
+
+from __future__ import annotations
+
+import colorsys
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skystill.data.annotations import Annotations, Record
+from skystill.data.images import read_image
+from skystill.data.inspect import Summary
+from skystill.errors import DataError
+
+# Okabe and Ito's colours, which colour-blind readers tell apart too, without black and yellow.
+_COLORS = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2")
+_COLUMNS, _BARS = 4, 15
+_INK, _SOFT = "#222222", "#777777"
+
+
+def color(label: int) -> str:
+    """The colour of a class: six fixed ones, then hues a golden ratio apart."""
+    if label < len(_COLORS):
+        return _COLORS[label]
+    r, g, b = colorsys.hsv_to_rgb(label * 0.618034 % 1, 0.85, 0.95)
+    return f"#{round(r * 255):02x}{round(g * 255):02x}{round(b * 255):02x}"
+
+
+def chosen(annotations: Annotations, count: int, seed: int = 0) -> list[Record]:
+    """Records to show: every class comes up while there is room, then random ones; images with objects first."""
+    order = np.random.default_rng(seed).permutation(len(annotations.records))
+    records = [annotations.records[i] for i in order]
+    picked: list[Record] = []
+    for label in range(len(annotations.classes)):
+        fresh = (r for r in records if label in r.labels and all(r is not p for p in picked))
+        if not any(label in r.labels for r in picked) and (record := next(fresh, None)) is not None:
+            picked.append(record)
+    rest = [r for r in records if all(r is not p for p in picked)]
+    return (picked + sorted(rest, key=lambda r: len(r) == 0))[:count]
+
+
+def draw_sheet(annotations: Annotations, summary: Summary, path: str | Path, count: int = 8, seed: int = 0) -> Path:
+    """Draws the sheet with `count` pictures as a PNG; returns its path. An unreadable image shows its error."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    records = chosen(annotations, count, seed)
+    rows = max(1, -(-len(records) // _COLUMNS))
+    figure = Figure(figsize=(4 * _COLUMNS, 4 + 3.6 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    top, bottom = figure.subfigures(2, 1, height_ratios=(4, 3.6 * rows))  # type: ignore[misc]
+    left, right = top.subplots(1, 2)
+    top.suptitle(_headline(summary), fontsize=17, color=_INK)
+    _bars(left, "Objects by class", summary.per_class, [color(i) for i in range(len(summary.per_class))])
+    _bars(right, "Objects by size (side of a square of the same area, pixels)", summary.per_size, ["#5B6C7D"] * 9)
+    axes = np.atleast_1d(bottom.subplots(rows, _COLUMNS)).ravel()
+    for axis, record in zip(axes, records, strict=False):
+        _picture(axis, record)
+    for axis in axes[len(records) :]:
+        axis.axis("off")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        figure.savefig(part, format="png", dpi=100)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _headline(summary: Summary) -> str:
+    empty = f" ({summary.empty_images} without objects)" if summary.empty_images else ""
+    return f"{summary.images} images{empty}, {summary.objects} objects"
+
+
+def _bars(axis: Any, title: str, counts: dict[str, int], colors: Sequence[str]) -> None:
+    rows = list(zip(counts, counts.values(), colors, strict=False))
+    if len(rows) > _BARS:
+        title = f"{title} (the {_BARS} most frequent of {len(rows)})"
+        rows = sorted(rows, key=lambda row: -row[1])[:_BARS]
+    bars = axis.barh([r[0] for r in rows], [r[1] for r in rows], color=[r[2] for r in rows], height=0.7)
+    axis.bar_label(bars, padding=4, color=_INK)
+    axis.set_ylim(max(len(rows), 4) - 0.4, -0.6)  # few classes get no thicker bars
+    axis.margins(x=0.12)
+    axis.set_title(title, loc="left", color=_INK)
+    axis.spines[["top", "right", "bottom"]].set_visible(False)
+    axis.tick_params(length=0, labelbottom=False, labelcolor=_INK)
+
+
+def _picture(axis: Any, record: Record) -> None:
+    from matplotlib.collections import PolyCollection
+
+    axis.set_xticks([])
+    axis.set_yticks([])
+    objects = "1 object" if len(record) == 1 else f"{len(record)} objects"
+    axis.set_title(f"{record.image.name[-34:]}   {objects}", fontsize=9, color=_SOFT, loc="left")
+    try:
+        pixels = _rgb(record.image)
+    except DataError as error:
+        axis.text(0.5, 0.5, str(error), wrap=True, ha="center", va="center", fontsize=8, transform=axis.transAxes)
+        return
+    axis.imshow(pixels, interpolation="antialiased", extent=(0, pixels.shape[1], pixels.shape[0], 0))
+    for ignored, style in ((False, "solid"), (True, "dotted")):
+        rows = np.flatnonzero(record.ignore == ignored)
+        polygons = [outline(record.boxes[i]) for i in rows]
+        edges = [color(int(record.labels[i])) for i in rows]
+        axis.add_collection(
+            PolyCollection(polygons, facecolors="none", edgecolors=edges, linewidths=1.4, linestyles=style)
+        )
+    axis.set_xlim(0, pixels.shape[1])
+    axis.set_ylim(pixels.shape[0], 0)
+
+
+def outline(box: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(4, 2) corners of a box of either kind."""
+    return (box if len(box) == 8 else box[[0, 1, 2, 1, 2, 3, 0, 3]]).reshape(4, 2)
+
+
+def _rgb(path: Path) -> NDArray[Any]:
+    """(H, W, 3) to look at: the first three bands, or one as grey; deep images stretched to their 2nd and 98th percent."""
+    image = read_image(path)
+    pixels = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
+    shown = np.moveaxis(pixels.numpy(), 0, -1)
+    if shown.dtype == np.uint8:
+        return shown
+    low, high = np.percentile(shown, (2, 98))
+    return np.asarray(((shown - low) / max(high - low, 1e-6)).clip(0, 1))

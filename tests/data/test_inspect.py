@@ -1,0 +1,118 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from skystill.data.annotations import Annotations, Record
+from skystill.data.inspect import print_tables, summarize, write_json
+from skystill.data.sheet import chosen, color, draw_sheet
+from skystill.structures import BoxKind
+
+
+def record(path: Path, boxes: list[tuple[float, ...]], labels: list[int], columns: int = 4) -> Record:
+    rows = np.array(boxes, dtype=np.float64).reshape(-1, columns)
+    flags = np.zeros((2, len(rows)), dtype=np.bool_)
+    return Record(path, 120, 100, rows, np.array(labels, dtype=np.int64), flags[0], flags[1], path.name)
+
+
+def data(folder: Path, kind: BoxKind = "hbb") -> Annotations:
+    """Two images, one without objects; a box of each size, the medium one ignored."""
+    for name in ("a", "b"):
+        Image.new("RGB", (120, 100), (40, 80, 40)).save(folder / f"{name}.png")
+    boxes: list[tuple[float, ...]] = [
+        (0, 0, 4, 4),
+        (10, 0, 20, 10),
+        (30, 0, 50, 20),
+        (0, 50, 40, 90),
+        (10, 2, 108, 100),
+    ]
+    if kind == "obb":
+        boxes = [(a, b, c, b, c, d, a, d) for a, b, c, d in boxes]
+    columns = 4 if kind == "hbb" else 8
+    full = record(folder / "a.png", boxes, [0, 0, 1, 1, 0], columns)
+    full.difficult[3] = True
+    return Annotations(("car", "ship"), [full, record(folder / "b.png", [], [], columns)], kind, ["a reader's note"])
+
+
+@pytest.mark.parametrize("kind", ["hbb", "obb"])
+def test_the_numbers_are_those_of_a_count_by_hand(kind: BoxKind, tmp_path: Path) -> None:
+    summary = summarize(data(tmp_path, kind))
+    assert (summary.images, summary.empty_images, summary.objects, summary.ignored) == (2, 1, 4, 1)
+    assert summary.per_class == {"car": 3, "ship": 1}
+    assert summary.images_per_class == {"car": 1, "ship": 1}
+    assert list(summary.per_size.values()) == [1, 1, 1, 0, 1]
+    assert summary.size_percentiles["p0"] == 4
+    assert summary.size_percentiles["p50"] == 15
+    assert summary.size_percentiles["p100"] == 98
+    assert summary.objects_per_image_percentiles["p50"] == 2
+    assert summary.image_sizes == {"120 x 100": 2}
+    assert summary.notes == ["a reader's note"]
+
+
+def test_trouble_with_image_files_is_told(tmp_path: Path) -> None:
+    annotations = data(tmp_path)
+    annotations.records[0].width = 121
+    (tmp_path / "b.png").unlink()
+    notes = summarize(annotations).notes
+    assert "1 image(s) cannot be used" in notes[1]
+    assert "b.png does not exist" in notes[1]
+    assert "a.png says 121 x 100, the file has 120 x 100" in notes[2]
+
+
+def test_json_and_tables_show_the_same_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = summarize(data(tmp_path))
+    write_json(summary, tmp_path / "out" / "summary.json")
+    written = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert written["per_class"] == {"car": 3, "ship": 1}
+    print_tables(summary)
+    shown = capsys.readouterr().out
+    for part in (
+        "2 images (1 without objects), 4 objects, 1 ignored",
+        "75.0 %",
+        "small 16-32",
+        "note: a reader's note",
+    ):
+        assert part in shown
+
+
+def test_a_data_set_without_anything_is_summarized_too(tmp_path: Path) -> None:
+    nothing = Annotations((), [])
+    summary = summarize(nothing)
+    assert summary.objects == 0
+    assert summary.size_percentiles == {}
+    print_tables(summary)
+    assert draw_sheet(nothing, summary, tmp_path / "sheet.png").is_file()
+
+
+def test_the_sheet_shows_boxes_in_their_class_colour(tmp_path: Path) -> None:
+    annotations = data(tmp_path)
+    bare = Annotations(annotations.classes, [record(tmp_path / "a.png", [], [])])
+    both = []
+    for subject in (annotations, bare):
+        path = draw_sheet(subject, summarize(annotations), tmp_path / "sheet.png")
+        both.append(np.asarray(Image.open(path).convert("RGB"))[450:])
+    ship = np.array([int(color(1)[i : i + 2], 16) for i in (1, 3, 5)])
+    with_boxes, without = ((np.abs(sheet.astype(int) - ship).sum(-1) < 30).sum() for sheet in both)
+    assert with_boxes > 50 > without
+    assert [p.name for p in tmp_path.glob(".*")] == []
+
+
+def test_an_unreadable_image_does_not_stop_the_sheet(tmp_path: Path) -> None:
+    annotations = data(tmp_path, "obb")
+    (tmp_path / "a.png").write_text("no image")
+    assert draw_sheet(annotations, summarize(annotations), tmp_path / "sheet.png").stat().st_size > 1000
+
+
+def test_every_class_comes_up_on_the_sheet(tmp_path: Path) -> None:
+    common = [record(Path(f"{i}.png"), [(0, 0, 9, 9)], [0]) for i in range(50)]
+    rare = [record(Path("rare.png"), [(0, 0, 9, 9)], [1])]
+    picked = chosen(Annotations(("car", "ship"), common + rare), count=4)
+    assert len(picked) == 4
+    assert any(r.image.name == "rare.png" for r in picked)
+    assert len({id(r) for r in picked}) == 4
+
+
+def test_colours_differ() -> None:
+    assert len({color(label) for label in range(40)}) == 40
