@@ -62,10 +62,11 @@ def _grain(shape: tuple[int, ...], arrays: np.random.Generator) -> Field:
     """White noise of unit deviation: the sum of two random bytes, triangular, and far cheaper than a normal deviate."""
     count = math.prod(shape)
     dice = np.frombuffer(arrays.bytes(2 * count), dtype=np.uint8).reshape(2, *shape)
-    grain = dice[0].astype(np.float32)
+    grain: Field = dice[0].astype(np.float32)
     grain += dice[1]
     grain -= 255
-    return np.multiply(grain, np.float32(1 / 104.5), out=grain)
+    grain *= np.float32(1 / 104.5)
+    return grain
 
 
 def _crowns(canvas: Canvas, arrays: np.random.Generator) -> Field:

@@ -214,10 +214,10 @@ def sports(world: World, room: Room) -> None:
         world.add(fixtures.tree(rng, rng.uniform(1.8, 3.2), world.sun), place)
 
 
-CITY: tuple[Block, ...] = (houses, houses, flats, car_park, park, car_park)
+CITY: tuple[Block, ...] = (houses, houses, flats, car_park, car_park, park, sports)
 INDUSTRY: tuple[Block, ...] = (tank_farm, tank_farm, warehouse, yard, yard, park)
 PORT: tuple[Block, ...] = (warehouse, yard, yard, park, tank_farm)
 GREEN: tuple[Block, ...] = (field, field, forest, park, houses)
 WILD: tuple[Block, ...] = (field, field, forest, forest, park)
-OUTSKIRTS: tuple[Block, ...] = (*GREEN, flats, car_park)
+OUTSKIRTS: tuple[Block, ...] = (*GREEN, flats, car_park, sports)
 PLAY: tuple[Block, ...] = (sports, sports, sports, park, car_park)

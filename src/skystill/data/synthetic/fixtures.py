@@ -50,14 +50,8 @@ def tank(rng: Random, radius: float, sun: complex) -> Sprite:
             lit = ((a + b) * away.conjugate()).real / (2 * radius)
             parts.append(((0j, a, b), shade(paint, 1.0 - 0.13 * lit), ROOF))
         parts.append((ring(0j, radius * 0.08, 8), shade(paint, 0.7), SMOOTH))
-    stair = away * -1j
-    parts.append(
-        (
-            quad(stair * radius * 0.9, stair * radius * 0.98 + away * radius * 0.3, radius * 0.05),
-            (110, 110, 108),
-            SMOOTH,
-        )
-    )
+    stair, steel = away * -1j * radius, (110, 110, 108)
+    parts.append((quad(stair * 0.9, stair * 0.92 + away * radius * 0.25, radius * 0.05), steel, SMOOTH))
     return Sprite(parts, [body], min(16.0, radius * rng.uniform(0.6, 1.1)))
 
 

@@ -41,9 +41,9 @@ THEMES: Themes = (
     (0.08, 0.14, 0.50, marina),
     (0.09, 0.25, 1.40, sea),
     (0.15, 0.16, 0.90, airfield),
-    (0.17, 0.11, 0.50, town),
+    (0.15, 0.11, 0.50, town),
     (0.12, 0.25, 0.90, industry),
-    (0.09, 0.20, 0.90, sports),
+    (0.11, 0.20, 0.90, sports),
     (0.14, 0.25, 0.90, river),
 )
 # Scenes without an object: whatever the plan puts there, only its clutter stays.
