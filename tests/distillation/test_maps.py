@@ -1,0 +1,62 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skystill.distillation.maps import pearson_distance, resize_down, smaller, standardise
+
+seeds = st.integers(0, 10**6)
+
+
+def draw(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * 3 + 5
+
+
+def test_every_channel_gets_zero_mean_and_unit_variance_over_batch_and_places() -> None:
+    z = standardise(draw(0, 2, 4, 5, 5))
+    for c in range(4):
+        values = z[:, c].flatten()
+        assert values.mean().item() == pytest.approx(0, abs=1e-5)
+        assert values.square().mean().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_few_samples_are_standardised_image_by_image() -> None:
+    x = draw(1, 3, 4, 2, 2)  # 12 samples a channel
+    z = standardise(x)
+    for b in range(3):
+        assert torch.allclose(z[b], standardise(x[b : b + 1])[0], atol=1e-6)
+        assert z[b].mean().item() == pytest.approx(0, abs=1e-5)
+        assert z[b].square().mean().item() == pytest.approx(1, abs=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds)
+def test_the_distance_is_one_minus_the_correlation_of_channels(seed: int) -> None:
+    a, b = draw(seed, 2, 3, 5, 4), draw(seed + 1, 2, 3, 5, 4)
+    correlations = [torch.corrcoef(torch.stack([a[:, c].flatten(), b[:, c].flatten()]))[0, 1].item() for c in range(3)]
+    assert pearson_distance(a, b).mean().item() == pytest.approx(1 - sum(correlations) / 3, abs=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 6, 6), (1, 3, 2, 2), (2, 3, 40)])
+def test_distance_of_the_same_and_of_the_opposite(shape: tuple[int, ...]) -> None:
+    x = draw(2, *shape)
+    assert pearson_distance(x, x).tolist() == [0.0] * shape[0]
+    assert pearson_distance(x, 4 * x + 7).abs().max() < 1e-4
+    assert pearson_distance(x, -x).mean().item() == pytest.approx(2, abs=1e-3)
+
+
+def test_a_constant_map_is_not_nan() -> None:
+    x = torch.full((2, 3, 6, 6), 4.0, requires_grad=True)
+    distance = pearson_distance(x, draw(3, 2, 3, 6, 6))
+    distance.sum().backward()
+    assert distance.isfinite().all()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+
+
+def test_both_maps_come_to_the_smaller_side_of_each() -> None:
+    a, b = draw(4, 1, 2, 8, 6), draw(5, 1, 2, 4, 12)
+    assert smaller(a, b) == (4, 6)
+    assert resize_down(a, (4, 6)).shape == (1, 2, 4, 6)
+    assert resize_down(a, (8, 6)) is a
+    assert resize_down(a, (4, 3))[0, 1, 2, 1].item() == pytest.approx(a[0, 1, 4:6, 2:4].mean().item(), abs=1e-5)
