@@ -26,7 +26,7 @@ def color(label: int) -> str:
     """The colour of a class: six fixed ones, then hues a golden ratio apart."""
     if label < len(_COLORS):
         return _COLORS[label]
-    r, g, b = colorsys.hsv_to_rgb(label * 0.618034 % 1, 0.85, 0.95)
+    r, g, b = colorsys.hsv_to_rgb(label * 0.618034 % 1, 0.6, 1.0)
     return f"#{round(r * 255):02x}{round(g * 255):02x}{round(b * 255):02x}"
 
 
@@ -109,9 +109,11 @@ def _picture(axis: Any, record: Record) -> None:
         rows = np.flatnonzero(record.ignore == ignored)
         polygons = [outline(record.boxes[i]) for i in rows]
         edges = [color(int(record.labels[i])) for i in rows]
-        axis.add_collection(
-            PolyCollection(polygons, facecolors="none", edgecolors=edges, linewidths=1.4, linestyles=style)
-        )
+        # A dark line under the coloured one keeps it readable on any ground.
+        axis.add_collection(PolyCollection(polygons, facecolors="none", edgecolors="#000000A0", linewidths=2.8))
+        lines = PolyCollection(polygons, facecolors="none", edgecolors=edges, linewidths=1.5)
+        lines.set_linestyle(style)
+        axis.add_collection(lines)
     axis.set_xlim(0, pixels.shape[1])
     axis.set_ylim(pixels.shape[0], 0)
 
@@ -122,7 +124,7 @@ def outline(box: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _rgb(path: Path) -> NDArray[Any]:
-    """(H, W, 3) to look at: the first three bands, or one as grey; deep images stretched to their 2nd and 98th percent."""
+    """(H, W, 3) to look at: the first three bands, or one as grey; deep images from their 2nd to 98th percentile."""
     image = read_image(path)
     pixels = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
     shown = np.moveaxis(pixels.numpy(), 0, -1)
