@@ -37,14 +37,14 @@ def read_image(path: str | Path, white: float | None = None) -> Tensor:
     uint8 where the file has 8 bits. Deeper files become float32 in 0..1: divided by `white`, the value that maps to 1
     (a 12-bit sensor in a 16-bit file has white=4095), or by the largest value of their type. Float files count as
     0..1 already unless `white` is given. With `white`, 8-bit files become float32 too. Values beyond 0..1 are clipped
-    and NaN becomes 0. Palettes become RGB and alpha is dropped; every other band stays.
+    and NaN becomes 0. Palettes become RGB and alpha is dropped; every other band stays. Colour PNG of 16 bits
+    is read with 8, as Pillow does: store such images as TIFF.
 
     Raises DataError when the file is missing, truncated, or no image.
     """
     path = Path(path)
     pixels = _guarded(path, _read_tiff if path.suffix.lower() in _TIFF else _read_pillow)
-    image = torch.from_numpy(_scaled(pixels, white, path))
-    return image
+    return torch.from_numpy(_scaled(pixels, white, path))
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

@@ -105,14 +105,14 @@ def _picture(axis: Any, record: Record) -> None:
         axis.text(0.5, 0.5, str(error), wrap=True, ha="center", va="center", fontsize=8, transform=axis.transAxes)
         return
     axis.imshow(pixels, interpolation="antialiased", extent=(0, pixels.shape[1], pixels.shape[0], 0))
-    for ignored, style in ((False, "solid"), (True, "dotted")):
+    for ignored in (False, True):
         rows = np.flatnonzero(record.ignore == ignored)
         polygons = [outline(record.boxes[i]) for i in rows]
         edges = [color(int(record.labels[i])) for i in rows]
         # A dark line under the coloured one keeps it readable on any ground.
         axis.add_collection(PolyCollection(polygons, facecolors="none", edgecolors="#000000A0", linewidths=2.8))
         lines = PolyCollection(polygons, facecolors="none", edgecolors=edges, linewidths=1.5)
-        lines.set_linestyle(style)
+        lines.set_linestyle(":" if ignored else "-")
         axis.add_collection(lines)
     axis.set_xlim(0, pixels.shape[1])
     axis.set_ylim(pixels.shape[0], 0)
