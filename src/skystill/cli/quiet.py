@@ -7,9 +7,11 @@ import warnings
 
 
 def quiet_libraries() -> None:
-    """Warnings that a user can neither cause nor mend are not shown."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+    """Silences what a user can neither cause nor mend. Lightning is imported first, since it sets its own levels then."""
+    import pytorch_lightning  # noqa: F401
+
+    for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    for module in ("pytorch_lightning", "lightning_fabric", "torch", "timm", "onnxscript"):
+    for module in ("pytorch_lightning", "lightning_fabric", "torch", "timm", "onnxscript", "copyreg"):
         warnings.filterwarnings("ignore", module=rf"{module}(\..*)?")
-    warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
