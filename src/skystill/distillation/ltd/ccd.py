@@ -23,6 +23,7 @@ from skystill.distillation.ltd.fusion import Fusion
 from skystill.distillation.ltd.lic import LIC
 from skystill.distillation.maps import pearson_distance, resize_down, smaller
 from skystill.distillation.pairing import nearest_levels
+from skystill.errors import ConfigError
 from skystill.structures import Knowledge
 
 
@@ -50,30 +51,42 @@ def cross_distances(adapted: list[Tensor], pyramid_t: tuple[Tensor, ...]) -> Ten
     return torch.stack(rows, 1)
 
 
-class ExplicitBinding(nn.Module):
-    """Global inner products between the levels of both pyramids, and a 1x1 adapter phi_i for each student level."""
+class CrossDistances(nn.Module):
+    """A 1x1 adapter phi_i for each student level, and the distance from every one to every teacher level.
+
+    Errors: ConfigError when the teacher's levels differ in width, because one adapter then cannot face them all.
+    """
+
+    def __init__(self, student: Knowledge, teacher: Knowledge) -> None:
+        super().__init__()
+        widths = [t.shape[1] for t in teacher.pyramid]
+        if len(set(widths)) != 1:
+            raise ConfigError(
+                f"the teacher's levels have widths {widths}; only binding lic serves levels of other width."
+            )
+        self.adapt = nn.ModuleList(nn.Conv2d(s.shape[1], widths[0], 1) for s in student.pyramid)
+        self.gap: Tensor
+        self.register_buffer("gap", level_gap(student.strides, teacher.strides), persistent=False)
+
+    def distances(self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...]) -> Tensor:
+        """d (B, L_s, L_t) through the adapters."""
+        return cross_distances([phi(s) for phi, s in zip(self.adapt, pyramid_s, strict=True)], pyramid_t)
+
+
+class ExplicitBinding(CrossDistances):
+    """Global inner products between the levels of both pyramids say how much each distance counts."""
 
     def __init__(self, student: Knowledge, teacher: Knowledge, dim: int, gamma: float, rho: float) -> None:
-        super().__init__()
+        super().__init__(student, teacher)
         self.gamma, self.rho = gamma, rho
-        width_t = [t.shape[1] for t in teacher.pyramid]
-        if len(set(width_t)) != 1:
-            width_t = [max(width_t)] * len(width_t)
         self.query = nn.ModuleList(nn.Linear(2 * s.shape[1], dim, bias=False) for s in student.pyramid)
         self.key = nn.ModuleList(nn.Linear(2 * t.shape[1], dim, bias=False) for t in teacher.pyramid)
-        self.adapt = nn.ModuleList(nn.Conv2d(s.shape[1], width_t[0], 1) for s in student.pyramid)
-        self.register_buffer("gap", level_gap(student.strides, teacher.strides), persistent=False)
 
     def weights(self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...]) -> Tensor:
         """alpha (B, L_s, L_t); every row sums to 1."""
         u = torch.stack([F.normalize(q(describe(s)), dim=1) for q, s in zip(self.query, pyramid_s, strict=True)], 1)
         v = torch.stack([F.normalize(k(describe(t)), dim=1) for k, t in zip(self.key, pyramid_t, strict=True)], 1)
-        gap: Tensor = self.gap  # type: ignore[assignment]
-        return (self.gamma * u @ v.transpose(1, 2) - self.rho * gap).softmax(2)
-
-    def distances(self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...]) -> Tensor:
-        """d (B, L_s, L_t) through the adapters."""
-        return cross_distances([phi(s) for phi, s in zip(self.adapt, pyramid_s, strict=True)], pyramid_t)
+        return (self.gamma * u @ v.transpose(1, 2) - self.rho * self.gap).softmax(2)
 
 
 def bound(alpha: Tensor, distances: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ The form without calibration is ReviewKD's (CVPR 2021, arXiv 2104.09044).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +35,10 @@ class Fusion(nn.Module):
             fused.insert(0, g[:, :1] * x[i] + g[:, 1:] * up)
             self._gates.insert(0, g)
         return fused
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the last forward's gates: they belong to a graph, which can be neither copied nor pickled."""
+        return {**self.__dict__, "_gates": []}
 
     def mean_beta(self) -> Tensor:
         """(L, L) mean of beta(i<-j) over batch and cells of the last forward; row i: calibrated level, column j: student level."""

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-from skystill.distillation.ltd.ccd import ExplicitBinding, ImplicitBinding, bound, gate_lesson, relatedness
+from skystill.distillation.ltd.ccd import (
+    CrossDistances,
+    ExplicitBinding,
+    ImplicitBinding,
+    bound,
+    gate_lesson,
+    relatedness,
+)
 from skystill.distillation.ltd.regions import find_regions
 from skystill.distillation.ltd.tasd import box_imitation_loss, localization_loss, semantic_loss
 from skystill.distillation.method import Method
@@ -64,7 +72,7 @@ class LTD(Method):
         self.fade, self.warmup = fade, warmup
         self.core, self.sure, self.low, self.tau_loc = core, sure, low, tau_loc
         self.implicit: ImplicitBinding | None = None
-        self.explicit: ExplicitBinding | None = None
+        self.explicit: CrossDistances | None = None
         self._seen: dict[str, Tensor] = {}
 
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
@@ -77,7 +85,9 @@ class LTD(Method):
             return
         if self.binding in ("lic", "both"):
             self.implicit = ImplicitBinding(student, teacher, self.width, self.places)
-        if self.binding in ("explicit", "related", "both"):
+        if self.binding == "related":
+            self.explicit = CrossDistances(student, teacher)
+        if self.binding in ("explicit", "both"):
             self.explicit = ExplicitBinding(student, teacher, self.dim, self.gamma, self.rho)
 
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
@@ -100,27 +110,31 @@ class LTD(Method):
 
     def _calibrate(self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...]) -> dict[str, Tensor]:
         weight = self.ccd * warm_up(self.progress, self.warmup)
-        loss = pyramid_s[0].new_zeros(())
+        loss = beta = pyramid_s[0].new_zeros(())
         if self.implicit is not None:
             loss = loss + self.implicit(pyramid_s, pyramid_t)
-            self._seen["beta"] = self.implicit.fusion.mean_beta()
-        share = fade_out(self.progress, *self.fade) if self.binding == "both" else 1.0
-        if self.explicit is None or share == 0:
+            beta = self.implicit.fusion.mean_beta()
+            self._seen["beta"] = beta.detach()
+        if self.explicit is None:
             return {"ccd": weight * loss}
+        share = fade_out(self.progress, *self.fade) if self.binding == "both" else 1.0
+        if share == 0:
+            # A gradient of zero for what has faded out: distributed training waits for every parameter.
+            nothing = torch.stack([p.sum() for p in self.explicit.parameters()]).sum() * 0
+            return {"ccd": weight * loss, "gates": nothing}
         distances = self.explicit.distances(pyramid_s, pyramid_t)
-        if self.binding == "related":
-            gap: Tensor = self.explicit.gap  # type: ignore[assignment]
-            alpha = relatedness(distances, gap, self.tau_bind, self.rho)
-        else:
+        if isinstance(self.explicit, ExplicitBinding):
             alpha = self.explicit.weights(pyramid_s, pyramid_t)
-        self._seen["alpha"] = alpha.mean(0)
+        else:
+            alpha = relatedness(distances, self.explicit.gap, self.tau_bind, self.rho)
+        mean_alpha = alpha.mean(0).detach()
+        self._seen["alpha"] = mean_alpha
         terms = {"ccd": weight * (loss + share * bound(alpha, distances))}
         if self.binding == "both":
             assert self.implicit is not None
-            lesson = gate_lesson(self._seen["alpha"], self._seen["beta"], self.implicit.partner)
-            terms["gates"] = share * lesson
+            terms["gates"] = share * gate_lesson(mean_alpha, beta, self.implicit.partner)
         return terms
 
     def matrices(self) -> dict[str, Tensor]:
         """alpha (L_s, L_t): which teacher levels each student level learned from; beta (L_s, L_s): which student levels fed each."""
-        return {name: value.detach() for name, value in self._seen.items()}
+        return dict(self._seen)
