@@ -27,22 +27,25 @@ def develop(canvas: Canvas, rng: Random, arrays: np.random.Generator) -> NDArray
     """The picture (H, W, 3) that a camera takes of the canvas."""
     flat = np.asarray(canvas.colour.reduce(OVER))
     light = np.empty((3, canvas.size, canvas.size), dtype=np.float32)
-    for plane in range(3):
-        light[plane] = flat[..., plane]
+    for band in range(3):
+        light[band] = flat[..., band]
     _texture(light, canvas, arrays)
     _foam(light, canvas, arrays)
     _shade(light, canvas, rng, arrays)
     _haze(light, canvas.size, rng, arrays)
     _expose(light, rng)
-    light = _blur(light, rng.uniform(0.2, 0.55) if rng.random() < 0.75 else rng.uniform(0.55, 1.2))
+    sigma = rng.uniform(0.2, 0.55) if rng.random() < 0.75 else rng.uniform(0.55, 1.2)
+    for plane in light:
+        _blur(plane, sigma)
     return _sense(light, abs(rng.gauss(1.4, 1.8)) + 0.5, arrays)
 
 
 def _texture(light: Field, canvas: Canvas, arrays: np.random.Generator) -> None:
     size, gsd = canvas.size, canvas.gsd
     material = np.asarray(canvas.colour.resize((size, size), Image.Resampling.NEAREST))[..., 3]
+    places = material.astype(np.intp)
     present = np.bincount(material.ravel(), minlength=len(TEXTURE))
-    fine, middling, patchy, leafy, wavy, drift = (np.take(column, material) for column in TEXTURE.T)
+    fine, middling, patchy, leafy, wavy, drift = (np.take(column, places, mode="clip") for column in TEXTURE.T)
     patches = field(arrays, size, size / 5)
     gain = fine * _grain((size, size), arrays)
     gain += middling * field(arrays, size, min(5.0, max(1.6, 0.8 / gsd)))
@@ -132,21 +135,18 @@ def _expose(light: Field, rng: Random) -> None:
         plane += np.float32(112 * (1 - contrast))
 
 
-def _blur(light: Field, sigma: float) -> Field:
-    """Gaussian of the lens: passes of a three-pixel kernel, whose variances add up."""
+def _blur(plane: Field, sigma: float) -> None:
+    """Gaussian of the lens, in place: passes of a three-pixel kernel, whose variances add up."""
     passes = math.ceil(sigma * sigma / 0.5)
     side = np.float32(sigma * sigma / passes / 2)
     for _ in range(passes):
-        for axis in (1, 2):
-            ahead = (slice(None),) * axis
-            soft = light * (1 - 2 * side)
-            edge = light * side
-            soft[(*ahead, slice(1, None))] += edge[(*ahead, slice(None, -1))]
-            soft[(*ahead, slice(None, -1))] += edge[(*ahead, slice(1, None))]
-            soft[(*ahead, slice(0, 1))] += edge[(*ahead, slice(0, 1))]
-            soft[(*ahead, slice(-1, None))] += edge[(*ahead, slice(-1, None))]
-            light = soft
-    return light
+        for rows in (plane, plane.T):
+            edge = rows * side
+            rows *= 1 - 2 * side
+            rows[1:] += edge[:-1]
+            rows[:-1] += edge[1:]
+            rows[0] += edge[0]
+            rows[-1] += edge[-1]
 
 
 def _sense(light: Field, noise: float, arrays: np.random.Generator) -> NDArray[np.uint8]:
