@@ -62,9 +62,9 @@ def predict(
     """
     _check_options(score, size, batch)
     detector = open_detector(weights, device)
-    paths = find_images(images)
-    root = _common_folder(paths)
     out = Path(out)
+    paths = find_images(images, outside=out)  # `out` may lie among the images, with the pictures of an earlier run
+    root = Path(os.path.commonpath([path.parent for path in paths]))
     summary = Summary()
     report: dict[str, Any] = {
         "classes": list(detector.classes),
@@ -214,10 +214,6 @@ def _picture_names(paths: list[Path], root: Path) -> dict[Path, Path]:
         path: name if uses[name] == 1 else path.relative_to(root).with_name(path.name + ".jpg")
         for path, name in short.items()
     }
-
-
-def _common_folder(paths: list[Path]) -> Path:
-    return Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
 
 
 def _device(detector: Predictor) -> torch.device:

@@ -1,0 +1,59 @@
+"""skystill predict: image files to pictures and detections.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from skystill.deployment.predict import Summary
+from skystill.deployment.predict import predict as run
+
+
+def predict(
+    weights: Path,
+    images: str,
+    out: Path = Path("predictions"),
+    score: float = 0.3,
+    size: int = 0,
+    batch: int = 1,
+    draw: bool = True,
+    on_bad_image: Literal["raise", "skip"] = "raise",
+    white: float | None = None,
+    device: str = "cpu",
+) -> None:
+    """Find objects in images.
+
+    Writes OUT/detections.json (one entry an object: file, class, score, box) and a picture of each image with its boxes
+    under OUT/pictures.
+
+      skystill predict ship.safetensors flight/
+      skystill predict ship.onnx 'flight/*.tif' --score 0.5 --out found
+
+    Args:
+        weights: a .safetensors file of training or an .onnx file of export.
+        images: a file, a folder (with those in it) or a quoted pattern.
+        out: folder to write to.
+        score: leave out objects that score less, 0 to 1. Lower finds more, and more that is not there.
+        size: resize images to this longer side in pixels first. Give what the detector was trained with; 0 keeps them.
+        batch: images at once. More is faster on a GPU and takes more memory.
+        draw: write pictures too.
+        on_bad_image: raise stops at an unreadable image, skip leaves it out and says so.
+        white: value of a white pixel in images of more than 8 bits, such as 4095 for a 12-bit sensor.
+        device: cpu or cuda, for .safetensors; .onnx runs on the CPU.
+    """
+    summary = run(weights, images, out, score, size, batch, draw, on_bad_image, white, device)
+    print("\n".join(lines(summary, out, draw)))
+
+
+def lines(summary: Summary, out: Path, draw: bool) -> list[str]:
+    """What the command prints at its end."""
+    total = sum(summary.objects.values())
+    counts = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common())
+    skipped = f", {len(summary.skipped)} skipped" if summary.skipped else ""
+    pictures = f" and {summary.images} pictures in {out / 'pictures'}" if draw else ""
+    rate, pace = summary.images / summary.detecting, summary.images / summary.seconds
+    return [
+        f"{summary.images} images{skipped}, {total} objects" + (f": {counts}" if counts else ""),
+        f"{rate:.1f} images/s to detect, {pace:.1f} with reading and writing",
+        f"wrote {out / 'detections.json'}{pictures}",
+    ]
