@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import auto_cli
 from PIL import Image
 
 from skystill.data.config import DataConfig
@@ -238,11 +238,12 @@ def test_a_resumed_run_sees_what_the_whole_run_saw(config, tmp_path):
     assert len({total for _, _, total in whole}) == 6  # no view comes twice
 
 
-def test_config_is_read_from_yaml(tmp_path):
-    parser = ArgumentParser()
-    parser.add_argument("--data", type=DataConfig)
+def test_config_is_read_from_yaml():
+    def command(data: DataConfig) -> DataConfig:
+        return data
+
     recipe = "{root: x, crop: 512, scale_jitter: [0.5, 2], classes: [a, b], format: coco}"
-    read = parser.instantiate_classes(parser.parse_args(["--data", recipe])).data
+    read = auto_cli(command, args=["--data", recipe], as_positional=False)
     assert read == DataConfig(root="x", crop=512, scale_jitter=(0.5, 2.0), classes=["a", "b"], format="coco")
 
 

@@ -44,7 +44,7 @@ class DataConfig:
         on_bad_image: raise stops at an unreadable training image; skip takes the next one and lists it. Evaluation
             always stops, because a replaced image would change the score.
         white: value of a white pixel in images deeper than 8 bits; None takes the file type's largest value.
-        cache_mb: memory for decoded images, in MiB for each worker and split; 0 decodes every time.
+        cache_mb: MiB of memory for decoded images of each split, shared by its workers; 0 decodes every time.
         scenes_train: synthetic scenes to learn from.
         scenes_val: synthetic scenes to validate on.
         scenes_test: synthetic scenes to test on.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch.utils.data import Dataset
 
 from skystill.boxes.obb import corners_to_hbb, corners_to_obb
 from skystill.data.annotations import Annotations, Record
+from skystill.data.cache import SharedCache
 from skystill.data.config import OnBadImage
 from skystill.data.images import read_image, to_bands
 from skystill.data.transforms import Transform
@@ -35,7 +35,7 @@ class DetectionDataset(Dataset[Sample]):
         seed: of the augmentation.
         on_bad_image: "raise" a DataError, or "skip" to the next good image; `skipped` lists those seen so far.
         white: value of a white pixel in images deeper than 8 bits.
-        cache: bytes of memory for decoded images, in each worker.
+        cache: bytes of memory for decoded images; the workers of a loader share them.
 
     Raises:
         ConfigError: obb asked of HBB truth. DataError: no image at all.
@@ -69,7 +69,7 @@ class DetectionDataset(Dataset[Sample]):
         )
         self._records = annotations.records
         self._targets = [_targets(record, annotations.kind, kind) for record in annotations.records]
-        self._cache = ImageCache(cache)
+        self._cache = SharedCache[Tensor](len(annotations.records), cache)
         # Shared memory, so that the main process learns what its workers skipped.
         self._bad: Tensor = torch.zeros(len(self._records), dtype=torch.bool)
         self._bad.share_memory_()  # type: ignore[no-untyped-call]
@@ -128,7 +128,7 @@ class SyntheticDataset(Dataset[Sample]):
         kind: the boxes that the detector learns.
         bands: the bands that the detector takes.
         augment_seed: of the augmentation.
-        cache: bytes of memory for rendered scenes, in each worker.
+        cache: bytes of memory for rendered scenes; the workers of a loader share them.
 
     Raises:
         DataError: no scene at all.
@@ -154,45 +154,27 @@ class SyntheticDataset(Dataset[Sample]):
         self.classes = tuple(CLASSES)
         self.scenes, self.size, self.seed, self.first = scenes, size, seed, first
         self.transform, self.kind, self.bands, self.augment_seed = transform, kind, bands, augment_seed
-        self._cache = ImageCache(cache)
-        self._targets: dict[int, Targets] = {}
+        # A scene and its truth take at most this; a larger store would only worry who reads the process table.
+        self._cache = SharedCache[Sample](scenes, min(cache, scenes * (3 * size * size + 2**16)))
 
     def __len__(self) -> int:
         return self.scenes
 
     def __getitem__(self, key: tuple[int, int] | int) -> Sample:
         view, index = _key(key, len(self))
-        image = self._cache.get(index, self._render)
-        image, targets = augment(self.transform, image, self._targets[index], self.augment_seed, view, index)
+        image, targets = self._cache.get(index, self._render)
+        image, targets = augment(self.transform, image, targets, self.augment_seed, view, index)
         return to_bands(image, self.bands, targets.name), targets
 
-    def _render(self, index: int) -> Tensor:
+    def _render(self, index: int) -> Sample:
         from skystill.data.synthetic import render
 
         scene = render(self.first + index, seed=self.seed, size=self.size)
         # The renderer's own horizontal boxes hug the visible outline, tighter than those around the corners.
         boxes = _boxes(scene.boxes, "hbb", "hbb") if self.kind == "hbb" else _boxes(scene.corners, "obb", "obb")
         labels = torch.as_tensor(scene.labels, dtype=torch.int64)
-        self._targets[index] = Targets(boxes, labels, name=f"scene_{self.first + index:06d}")
-        return torch.from_numpy(scene.image).permute(2, 0, 1).contiguous()
-
-
-class ImageCache:
-    """Images by index, as many as fit into `budget` bytes; the rest is made anew every time."""
-
-    def __init__(self, budget: int) -> None:
-        self.budget, self.used = budget, 0
-        self._images: dict[int, Tensor] = {}
-
-    def get(self, index: int, make: Callable[[int], Tensor]) -> Tensor:
-        """The image, from memory or from `make(index)`."""
-        if index in self._images:
-            return self._images[index]
-        image = make(index)
-        if self.used + image.nbytes <= self.budget:
-            self._images[index] = image
-            self.used += image.nbytes
-        return image
+        name = f"scene_{self.first + index:06d}"
+        return torch.from_numpy(scene.image).permute(2, 0, 1).contiguous(), Targets(boxes, labels, name=name)
 
 
 def augment(transform: Transform, image: Tensor, targets: Targets, seed: int, view: int, index: int) -> Sample:

@@ -89,9 +89,7 @@ class DataModule(pl.LightningDataModule):
         rank, world = self._place()
         return self._loader(dataset, ShareSampler(len(dataset), rank, world), drop_last=False)
 
-    def _loader(
-        self, dataset: DetectionDataset | SyntheticDataset, sampler: Iterable[Key], drop_last: bool
-    ) -> Loader:
+    def _loader(self, dataset: DetectionDataset | SyntheticDataset, sampler: Iterable[Key], drop_last: bool) -> Loader:
         workers = self.config.workers
         return Loader(
             dataset,

@@ -34,13 +34,7 @@ MIN_TRACE = 0.01  # below MIN_VISIBLE it is ignored, and below this share forgot
 def train_transform(config: DataConfig) -> Transform:
     """Random zoom and crop, flips, quarter turns and colour, as far as the config asks for each."""
     return TrainTransform(
-        config.crop,
-        config.size,
-        config.scale_jitter,
-        config.flip,
-        config.turn,
-        config.colour,
-        config.p_object,
+        config.crop, config.size, config.scale_jitter, config.flip, config.turn, config.colour, config.p_object
     )
 
 
@@ -134,9 +128,9 @@ def colour_jitter(image: Tensor, strength: float) -> Tensor:
     v2's own takes one or three bands alone. Both steps are one affine map: contrast stretches values about their mean.
     """
     brightness, contrast = _uniform(1 - strength, 1 + strength), _uniform(1 - strength, 1 + strength)
-    values = image.float()
+    values = image.to(torch.float32, copy=True)  # the one copy: fresh memory costs more than the sums do
     shift = float(values.mean()) * brightness * (1 - contrast)
-    values = values * (brightness * contrast) + shift
+    values.mul_(brightness * contrast).add_(shift)
     if image.dtype == torch.uint8:
         return values.round_().clamp_(0, 255).to(torch.uint8)
     return values.clamp_(0, 1)
