@@ -60,13 +60,8 @@ class DetectionDataset(Dataset[Sample]):
         if not annotations.records:
             raise DataError("the annotations list no image. Check the annotation path and the folder of images.")
         self.classes = annotations.classes
-        self.transform, self.bands, self.seed, self.white, self.on_bad_image = (
-            transform,
-            bands,
-            seed,
-            white,
-            on_bad_image,
-        )
+        self.transform, self.bands, self.seed = transform, bands, seed
+        self.on_bad_image, self.white = on_bad_image, white
         self._records = annotations.records
         self._targets = [_targets(record, annotations.kind, kind) for record in annotations.records]
         self._cache = SharedCache[Tensor](len(annotations.records), cache)
