@@ -40,6 +40,8 @@ class Distiller(nn.Module):
         # In a tuple, teachers are no submodules: no optimizer, checkpoint or distributed wrapper ever sees them.
         self.teachers = (teachers,) if isinstance(teachers, Detector) else tuple(teachers)
         self.student, self.teacher_scale = student, teacher_scale
+        if not self.teachers:
+            raise ConfigError("distillation needs at least one teacher; train one with `skystill train`.")
         self.methods = nn.ModuleList(method if n == 0 else deepcopy(method) for n in range(len(self.teachers)))
         for teacher in self.teachers:
             _check_pair(student, teacher)
@@ -118,6 +120,8 @@ def pad_together(images: Sequence[Tensor], multiple: int) -> Tensor:
 
 
 def _check_pair(student: Detector, teacher: Detector) -> None:
+    if student is teacher:
+        raise ConfigError("the student is its own teacher and would be frozen; copy it, or load it twice.")
     if student.classes != teacher.classes:
         missing = sorted(set(student.classes) ^ set(teacher.classes))
         what = f"they differ in {', '.join(missing)}" if missing else "the order differs"
