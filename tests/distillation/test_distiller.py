@@ -1,0 +1,266 @@
+"""The Distiller with real, tiny detectors: who learns, who never does, and what comes out."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+import skystill
+from skystill.detectors.gfl import GFL
+from skystill.distillation.distiller import Distiller, pad_together
+from skystill.distillation.ltd import LTD, LTDReleased
+from skystill.distillation.method import Method
+from skystill.errors import ConfigError
+from skystill.structures import Knowledge, Targets
+
+MakeGFL = Callable[..., GFL]
+METHODS: dict[str, Callable[[], Method]] = {
+    "ltd": lambda: LTD(width=8, dim=8, places=64),
+    "ltd related": lambda: LTD("related"),
+    "ltd_released": LTDReleased,
+}
+PAIRS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "same": ({}, {}),
+    "more teacher levels": ({}, {"levels": (3, 7)}),
+    "other strides": ({}, {"levels": (4, 6)}),
+    "wider teacher": ({}, {"neck_channels": 48, "head_channels": 64, "convs": "dense", "norm": "gn"}),
+    "grey images": ({"in_chans": 1}, {"in_chans": 1}),
+}
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def total(losses: dict[str, Tensor]) -> Tensor:
+    return sum(losses.values(), torch.zeros(()))
+
+
+def steps(distiller: Distiller, images: Tensor, targets: Sequence[Targets], count: int = 3) -> None:
+    optimizer = torch.optim.SGD(distiller.parameters(), 1e-3, momentum=0.9, weight_decay=0.1)
+    distiller.train()
+    for _ in range(count):
+        optimizer.zero_grad()
+        total(distiller(images, list(targets))).backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("method", METHODS)
+def test_the_student_learns_and_the_teacher_stays_bit_equal(
+    make_gfl: MakeGFL, two_images: list[Targets], pair: str, method: str
+) -> None:
+    of_student, of_teacher = PAIRS[pair]
+    student, teacher = make_gfl(0, **of_student), make_gfl(1, **of_teacher)
+    teacher_before = {k: v.clone() for k, v in teacher.state_dict().items()}
+    student_before = {k: v.clone() for k, v in student.state_dict().items()}
+    distiller = Distiller(student, teacher, METHODS[method]())
+    images = torch.rand(2, student.in_chans, 64, 64)
+    steps(distiller, images, two_images)
+    for key, value in teacher.state_dict().items():
+        assert torch.equal(value, teacher_before[key]), key
+    assert all(p.grad is None for p in teacher.parameters())
+    missing = [name for name, p in distiller.named_parameters() if p.grad is None]
+    assert missing == []
+    moved = {k for k, p in student.named_parameters() if not torch.equal(p, student_before[k])}
+    assert {k.split(".")[0] for k in moved} == {"backbone", "neck", "head"}
+    # A level that none of these small objects falls to may have nothing to learn; nothing else may stand still.
+    idle = {k for k, p in student.named_parameters() if p.grad is None or p.grad.abs().max() == 0}
+    assert {k for k, _ in student.named_parameters()} - moved <= idle
+    assert all(k.startswith("head.reg") for k in idle)
+
+
+def test_no_teacher_among_parameters_or_state(make_gfl: MakeGFL) -> None:
+    student, teacher = make_gfl(0), make_gfl(1)
+    distiller = Distiller(student, teacher, METHODS["ltd"]())
+    theirs = {p.data_ptr() for p in teacher.parameters()} | {b.data_ptr() for b in teacher.buffers()}
+    assert not theirs & {p.data_ptr() for p in distiller.parameters()}
+    assert not theirs & {t.data_ptr() for t in distiller.state_dict().values()}
+    assert {k.split(".")[0] for k in distiller.state_dict()} == {"student", "methods"}
+    assert not any(p.requires_grad for p in teacher.parameters())
+
+
+def test_the_teacher_stays_in_eval_when_the_distiller_trains(
+    make_gfl: MakeGFL, images: Tensor, two_images: list[Targets]
+) -> None:
+    teacher = make_gfl(1).train()
+    distiller = Distiller(make_gfl(0), teacher, METHODS["ltd"]()).train()
+    assert distiller.student.training
+    distiller(images, two_images)
+    assert not any(m.training for m in teacher.modules())
+
+
+def test_building_does_not_touch_the_student(make_gfl: MakeGFL) -> None:
+    student = make_gfl(0).train()
+    before = {k: v.clone() for k, v in student.state_dict().items()}
+    Distiller(student, make_gfl(1), METHODS["ltd"]())
+    assert student.training
+    assert all(torch.equal(v, before[k]) for k, v in student.state_dict().items())
+
+
+def test_a_distilled_student_is_a_plain_student(
+    make_gfl: MakeGFL, images: Tensor, two_images: list[Targets], tmp_path: Path
+) -> None:
+    distiller = Distiller(make_gfl(0), make_gfl(1, neck_channels=48), METHODS["ltd"]())
+    steps(distiller, images, two_images)
+    distilled = distiller.student.eval()
+    plain = make_gfl(7)
+    assert [n for n, _ in distilled.named_modules()] == [n for n, _ in plain.named_modules()]
+    assert sum(p.numel() for p in distilled.parameters()) == sum(p.numel() for p in plain.parameters())
+    again = skystill.load(skystill.save(distilled, tmp_path / "student.safetensors"))
+    plain.load_state_dict(distilled.state_dict())
+    with torch.no_grad():
+        scores, boxes = distilled.raw(images)
+        for other in (again, plain):
+            assert torch.equal(other.raw(images)[0], scores)
+            assert torch.equal(other.raw(images)[1], boxes)
+    assert operations(distilled, images) == operations(plain, images)
+
+
+def operations(model: GFL, images: Tensor) -> dict[str, int]:
+    """Floating point operations of every kind that inference runs."""
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        model.raw(images)
+    counts = {str(kind): count for kind, count in counter.get_flop_counts()["Global"].items()}
+    assert sum(counts.values()) > 0
+    return counts
+
+
+def test_losses_are_the_students_own_and_the_methods(
+    make_gfl: MakeGFL, images: Tensor, two_images: list[Targets]
+) -> None:
+    student, teacher = make_gfl(0), make_gfl(1)
+    distiller = Distiller(student, teacher, METHODS["ltd"]())
+    losses = distiller(images, two_images)
+    own = student(images, two_images)
+    assert set(losses) == set(own.losses) | {"ccd", "gates", "sem", "loc"}
+    assert all(losses[k].item() == pytest.approx(own.losses[k].item(), rel=1e-5) for k in own.losses)
+    alone = distiller.methods[0](own.knowledge, teacher(images).knowledge, two_images)
+    assert losses["sem"].item() == pytest.approx(alone["sem"].item(), rel=1e-5)
+
+
+def test_a_student_equal_to_its_teacher_has_no_task_to_learn(
+    make_gfl: MakeGFL, images: Tensor, two_images: list[Targets]
+) -> None:
+    losses = Distiller(make_gfl(3), make_gfl(3), LTD(ccd=0.0)).eval()(images, two_images)
+    assert losses["sem"] == 0
+    assert losses["loc"].item() == pytest.approx(0, abs=1e-5)
+
+
+def test_a_teacher_that_sees_the_image_enlarged(make_gfl: MakeGFL, images: Tensor, two_images: list[Targets]) -> None:
+    teacher = make_gfl(1, levels=(3, 6))
+    distiller = Distiller(make_gfl(0), teacher, METHODS["ltd"](), teacher_scale=2)
+    losses = distiller(images, two_images)
+    total(losses).backward()
+    assert all(v.isfinite() for v in losses.values())
+    told = distiller._ask(teacher, images)
+    assert told.strides == (4, 8, 16, 32)
+    assert [p.shape[-1] for p in told.pyramid] == [16, 8, 4, 2]
+    assert distiller.matrices()["alpha"].shape == (3, 4)
+
+
+def test_several_teachers_are_averaged(make_gfl: MakeGFL, images: Tensor, two_images: list[Targets]) -> None:
+    student, one, two = make_gfl(0), make_gfl(1), make_gfl(2)
+    each = [Distiller(student, t, LTD(ccd=0.0))(images, two_images) for t in (one, two)]
+    both = Distiller(student, [one, two], LTD(ccd=0.0))(images, two_images)
+    for name in ("sem", "loc"):
+        assert both[name].item() == pytest.approx((each[0][name] + each[1][name]).item() / 2, rel=1e-5)
+    with_adapters = Distiller(student, [one, two], METHODS["ltd"]())
+    pointers = [p.data_ptr() for p in with_adapters.parameters()]
+    assert len(pointers) == len(set(pointers))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bfloat16_autocast_is_finite_and_computed_in_float32(
+    make_gfl: MakeGFL, images: Tensor, two_images: list[Targets], method: str
+) -> None:
+    distiller = Distiller(make_gfl(0), make_gfl(1), METHODS[method]()).train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = distiller(images, two_images)
+    assert {v.dtype for v in losses.values()} == {torch.float32}
+    total(losses).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in distiller.parameters())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_odd_truths_and_single_images(make_gfl: MakeGFL, odd_truths: dict[str, Targets], method: str) -> None:
+    distiller = Distiller(make_gfl(0), make_gfl(1, levels=(3, 7)), METHODS[method]()).eval()
+    for name, target in odd_truths.items():
+        losses = distiller(torch.rand(1, 3, 96, 64), [target])
+        assert all(v.isfinite() for v in losses.values()), name
+
+
+def test_a_list_of_images_is_padded_at_the_right_and_bottom(make_gfl: MakeGFL, two_images: list[Targets]) -> None:
+    small, wide = torch.rand(3, 50, 40), torch.rand(3, 33, 65)
+    stacked = pad_together([small, wide], 32)
+    assert stacked.shape == (2, 3, 64, 96)
+    assert torch.equal(stacked[0, :, :50, :40], small)
+    assert torch.equal(stacked[1, :, :33, :65], wide)
+    assert stacked.sum().item() == pytest.approx((small.sum() + wide.sum()).item(), rel=1e-5)
+    distiller = Distiller(make_gfl(0), make_gfl(1), LTD(ccd=0.0)).eval()
+    a, b = distiller([small, wide], two_images), distiller(stacked, two_images)
+    assert {k: v.item() for k, v in a.items()} == {k: v.item() for k, v in b.items()}
+
+
+def test_progress_reaches_every_method(make_gfl: MakeGFL) -> None:
+    distiller = Distiller(make_gfl(0), [make_gfl(1), make_gfl(2)], METHODS["ltd"]())
+    distiller.set_progress(0.75)
+    assert [m.progress for m in distiller.methods] == [0.75, 0.75]
+
+
+def test_moving_the_distiller_moves_the_teacher(make_gfl: MakeGFL) -> None:
+    teacher = make_gfl(1)
+    Distiller(make_gfl(0), teacher, METHODS["ltd"]()).double()
+    assert {p.dtype for p in teacher.parameters()} == {torch.float64}
+
+
+def test_a_method_sees_teachers_without_gradient(make_gfl: MakeGFL, images: Tensor, two_images: list[Targets]) -> None:
+    seen: list[Knowledge] = []
+
+    class Spy(Method):
+        def build(self, student: Knowledge, teacher: Knowledge) -> None: ...
+
+        def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
+            seen.extend([student, teacher])
+            return {"spy": student.pyramid[0].mean(), "qfl": student.pyramid[0].mean()}
+
+    losses = Distiller(make_gfl(0), make_gfl(1), Spy())(images, two_images)
+    student, teacher = seen
+    assert student.pyramid[0].requires_grad
+    assert teacher.dense is not None
+    assert not any(t.requires_grad for t in (*teacher.pyramid, teacher.dense.logits, teacher.dense.boxes))
+    assert {"qfl", "kd_qfl", "spy"} <= set(losses)  # a method's term never hides one of the student's own
+
+
+@pytest.mark.parametrize(
+    ("of_student", "of_teacher", "message"),
+    [
+        ({}, {"classes": ("ship", "plane", "bus")}, "differ in bus, car"),
+        ({}, {"classes": ("plane", "ship", "car")}, "the order differs"),
+        ({"in_chans": 1}, {}, "takes 1 bands, the teacher 3"),
+        ({"levels": (3, 4)}, {"levels": (5, 6)}, "none in common"),
+    ],
+)
+def test_pairs_that_cannot_work_are_told_in_one_line(
+    make_gfl: MakeGFL, of_student: dict[str, object], of_teacher: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        Distiller(make_gfl(0, **of_student), make_gfl(1, **of_teacher), LTD())
+    assert "\n" not in str(caught.value)
+
+
+def test_other_kinds_of_boxes_no_teacher_and_a_teacher_that_is_the_student(make_gfl: MakeGFL) -> None:
+    student, oriented = make_gfl(0), make_gfl(1)
+    oriented.kind = "obb"
+    with pytest.raises(ConfigError, match="hbb boxes, the teacher obb"):
+        Distiller(student, oriented, LTD())
+    with pytest.raises(ConfigError, match="at least one teacher"):
+        Distiller(student, [], LTD())
+    with pytest.raises(ConfigError, match="its own teacher"):
+        Distiller(student, student, LTD())
+    assert all(p.requires_grad for p in student.parameters())
