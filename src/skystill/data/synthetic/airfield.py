@@ -19,18 +19,7 @@ def airfield(world: World) -> None:
     base = rng.uniform(-0.25, 0.25) * world.size * world.gsd
     deep = typical * 2.4
     roads.lay(world, (-r, -2 * r - 40, r, base - deep), blocks.OUTSKIRTS, 80, 8)
-    slab = pick(rng, CONCRETES)
-    world.canvas.polygon(rect(-r, base - deep, r, base + lane * 1.6), slab, PAVED)
-    joint = max(typical * 0.2, 6.0)
-    for i in range(int(2 * r / joint)):
-        x = -r + i * joint
-        world.canvas.line(complex(x, base - deep), complex(x, base + lane), 0.25, shade(slab, 0.92), PAVED)
-    for _ in range(24):  # stains and mended slabs
-        at = complex(rng.uniform(-r, r), rng.uniform(base - deep, base + lane))
-        if rng.random() < 0.6:
-            world.canvas.disc(at, rng.uniform(0.4, 1.6), shade(slab, rng.uniform(0.75, 0.92)), PAVED)
-        else:
-            world.canvas.line(at, at + joint * rng.uniform(0.5, 2), joint, shade(slab, rng.uniform(0.92, 1.06)), PAVED)
+    _apron(world, base - deep, base + lane * 1.6, max(typical * 0.2, 6.0))
     _stands(world, base, typical, deep)
     yellow = (196, 166, 70)
     taxi = base + lane * 0.8
@@ -42,6 +31,22 @@ def airfield(world: World) -> None:
         if rng.random() < 0.5:
             world.add(aircraft.airplane(rng, typical * rng.uniform(0.75, 1.1)), complex(x, taxi), heading, AIRPLANE)
         x += typical * rng.uniform(2, 5)
+
+
+def _apron(world: World, low: float, high: float, joint: float) -> None:
+    """Concrete between two y, with joints, stains and mended slabs."""
+    rng, r = world.rng, world.reach
+    slab = pick(rng, CONCRETES)
+    world.canvas.polygon(rect(-r, low, r, high), slab, PAVED)
+    for i in range(int(2 * r / joint)):
+        x = -r + i * joint
+        world.canvas.line(complex(x, low), complex(x, high), 0.25, shade(slab, 0.92), PAVED)
+    for _ in range(24):
+        at = complex(rng.uniform(-r, r), rng.uniform(low + joint, high - joint))
+        if rng.random() < 0.6:
+            world.canvas.disc(at, rng.uniform(0.4, 1.6), shade(slab, rng.uniform(0.75, 0.92)), PAVED)
+        else:
+            world.canvas.line(at, at + joint * rng.uniform(0.5, 2), joint, shade(slab, rng.uniform(0.92, 1.06)), PAVED)
 
 
 def _runway(world: World, y: float, lane: float, taxi: float) -> None:

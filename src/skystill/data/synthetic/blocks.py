@@ -20,7 +20,7 @@ from skystill.data.synthetic.palette import (
     SOILS,
     pick,
     shade,
-)  # fmt: skip
+)
 from skystill.data.synthetic.world import SPORTS, TANK, TRUCK, VEHICLE, World
 
 Block = Callable[[World, Room], None]
@@ -112,7 +112,7 @@ def car_park(world: World, room: Room) -> None:
 
 
 def yard(world: World, room: Room) -> None:
-    """Lorries, trailers without a cab and stacks of containers on concrete."""
+    """Trucks, trailers without a cab and stacks of containers on concrete."""
     rng, canvas = world.rng, world.canvas
     canvas.polygon(rect(*room), pick(rng, CONCRETES, 0.1), PAVED)
     x0, y0, x1, y1 = room
@@ -140,7 +140,7 @@ def yard(world: World, room: Room) -> None:
 
 
 def warehouse(world: World, room: Room) -> None:
-    """A hall with lorries at its docks."""
+    """A hall with trucks at its docks."""
     rng, canvas = world.rng, world.canvas
     canvas.polygon(rect(*room), pick(rng, CONCRETES + ASPHALTS, 0.1), PAVED)
     w, h = sides(room)

@@ -76,7 +76,7 @@ class Canvas:
         self._colour.polygon(self._pixels(outline), fill=(*colour, material))
 
     def line(self, a: complex, b: complex, width: float, colour: Colour, material: int = SMOOTH) -> None:
-        """Paint a straight band; thinner than half a pixel it fades by becoming a hairline."""
+        """Paint a straight band, one fine pixel wide at least."""
         self._colour.polygon(self._pixels(quad(a, b, width)), fill=(*colour, material))
 
     def dashes(self, a: complex, b: complex, width: float, period: float, colour: Colour) -> None:
@@ -103,7 +103,7 @@ class Canvas:
         self._shadow.polygon(self._pixels(outline), fill=0)
 
     def overcast(self, outline: Outline, depth: int = 255) -> None:
-        """A shadow that falls on all that was painted before it."""
+        """A shadow over all that was painted before it; depth 0 lifts the shadows there instead."""
         self._shadow.polygon(self._pixels(outline), fill=depth)
 
     def put(self, sprite: Sprite, place: complex, heading: complex = 1, label: int | None = None) -> None:

@@ -27,7 +27,7 @@ from skystill.data.synthetic.palette import (
     blend,
     pick,
     shade,
-)  # fmt: skip
+)
 
 Part = tuple[Outline, Colour, int]
 

@@ -23,9 +23,10 @@ def river(world: World) -> None:
     def middle(x: float) -> float:
         return shift + bend * math.sin(wave * x + phase)
 
-    road = min(rng.uniform(8, 16), max(6.0, 0.5 * width))
+    pitch = max(38.0, rng.uniform(0.25, 0.5) * min(extent, 260))
+    road = min(rng.uniform(8, 16), max(6.0, 0.5 * width), 0.18 * pitch)
     mix = rng.choice((blocks.CITY, blocks.GREEN, blocks.INDUSTRY))
-    crossings = roads.cover(world, mix, max(38.0, rng.uniform(0.25, 0.5) * min(extent, 260)), road)
+    crossings = roads.cover(world, mix, pitch, road)
     world.things = [
         thing
         for thing in world.things
@@ -35,7 +36,7 @@ def river(world: World) -> None:
     for x in crossings:
         if rng.random() < 0.9:
             _cross(world, complex(x, middle(x)), width, road)
-    waters.roam(world, rng.randint(2, 7), 12, lambda z: abs(z.imag - middle(z.real)) < width * 0.3)
+    waters.roam(world, rng.randint(6, 16), 12, lambda z: abs(z.imag - middle(z.real)) < width * 0.4)
 
 
 def _flood(world: World, middle: Callable[[float], float], width: float) -> None:

@@ -54,7 +54,7 @@ def _van(rng: Random, paint: Colour) -> Sprite:
 
 
 def truck(rng: Random) -> Sprite:
-    """A rigid lorry or a tractor with a trailer, 7 to 17 m: always with a cab."""
+    """A rigid truck or a tractor with a trailer, 7 to 17 m: always with a cab."""
     half = rng.uniform(1.22, 1.32)
     length = rng.uniform(12.5, 17.0) if rng.random() < 0.6 else rng.uniform(7.0, 10.0)
     front, cab = length / 2, 2.2
@@ -76,7 +76,7 @@ def _load(rng: Random, box: tuple[complex, ...], half: float) -> list[Part]:
         return [(box, paint, SMOOTH), (rect(x0, -0.12, x1, 0.12), shade(paint, 0.93), SMOOTH)]
     if kind < 0.75:
         return _ribbed(box, pick(rng, CONTAINERS, 0.1))
-    if kind < 0.88:  # a tank lorry
+    if kind < 0.88:  # a tank truck
         paint = pick(rng, ((206, 208, 210), (178, 178, 176)), 0.06)
         body = rect(x0, -half * 0.9, x1, half * 0.9)
         return [
@@ -103,7 +103,7 @@ def container(rng: Random) -> Sprite:
 
 
 def trailer(rng: Random) -> Sprite:
-    """Clutter: a parked semi-trailer, which is a lorry but for the missing cab."""
+    """Clutter: a parked semi-trailer, which is a truck but for the missing cab."""
     length = rng.uniform(9.0, 13.6)
     box = rect(-length / 2, -1.25, length / 2, 1.25)
     return Sprite(_load(rng, box, 1.25), [box], 3.6)

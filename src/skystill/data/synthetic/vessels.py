@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from skystill.data.synthetic.canvas import Sprite
-from skystill.data.synthetic.geometry import Outline, rect, ring
+from skystill.data.synthetic.geometry import Outline, rect, ring, turn
 from skystill.data.synthetic.palette import CONTAINERS, DECKS, GLASS, SMOOTH, WHITE, Colour, pick, shade
 
 Part = tuple[Outline, Colour, int]
@@ -141,12 +141,8 @@ def pontoon(rng: Random, length: float) -> Sprite:
     half = length * rng.uniform(0.1, 0.25)
     deck = pick(rng, (*DECKS, (176, 172, 164), (150, 128, 100)), 0.1)
     box = rect(-length / 2, -half, length / 2, half)
-    parts: list[Part] = [(box, shade(deck, 0.8), SMOOTH), (rect(*(0.9 * v for v in _ends(box))), deck, SMOOTH)]
+    parts: list[Part] = [(box, shade(deck, 0.8), SMOOTH), (turn(box, 0.9), deck, SMOOTH)]
     return Sprite(parts, [box], 1.0)
-
-
-def _ends(box: Outline) -> tuple[float, float, float, float]:
-    return box[0].real, box[0].imag, box[2].real, box[2].imag
 
 
 def _yacht(rng: Random, length: float) -> Sprite:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Callable
 
@@ -32,8 +33,7 @@ def wake(world: World, place: complex, heading: complex, length: float, beam: fl
 def _caps(world: World, count: int) -> None:
     """Clutter: breaking waves, bright and boat-sized."""
     rng = world.rng
-    drift = complex(math.cos(rng.uniform(0, 6.3)), math.sin(rng.uniform(0, 6.3)))
-    drift /= abs(drift)
+    drift = cmath.rect(1, rng.uniform(0, math.tau))
     for _ in range(count):
         at = world.spot()
         long = world.meters(rng.uniform(2, 7))
@@ -41,7 +41,7 @@ def _caps(world: World, count: int) -> None:
 
 
 def roam(world: World, count: int, low: float, allowed: Callable[[complex], bool]) -> None:
-    """Free ships and boats on open water, some moving."""
+    """Free ships and boats, some moving, with bow, middle and stern on allowed water. low: pixels, the shortest."""
     rng = world.rng
     for _ in range(count):
         small = rng.random() < 0.35 and world.gsd < 1.3
@@ -50,11 +50,10 @@ def roam(world: World, count: int, low: float, allowed: Callable[[complex], bool
         else:
             length = world.meters(math.exp(rng.uniform(math.log(low), math.log(190))))
             length = min(320.0, max(28.0, length))
-        place = world.spot()
-        if not allowed(place) or not world.free(place, length * 0.55):
+        place, heading = world.spot(), cmath.rect(1, rng.uniform(0, math.tau))
+        ends = (place, place + heading * length / 2, place - heading * length / 2)
+        if not all(allowed(end) for end in ends) or not world.free(place, length * 0.55):
             continue
-        heading = complex(rng.gauss(0, 1), rng.gauss(0, 1))
-        heading /= abs(heading)
         thing = vessels.boat(rng, length) if small else vessels.ship(rng, length)
         if rng.random() < 0.6:
             wake(world, place, heading, *thing.extent())
@@ -80,9 +79,9 @@ def _flotsam(world: World, count: int) -> None:
     rng = world.rng
     for _ in range(count):
         at, length = world.spot(), max(4.0, world.meters(rng.uniform(6, 40)))
-        heading = complex(rng.gauss(0, 1), rng.gauss(0, 1))
+        heading = cmath.rect(1, rng.uniform(0, math.tau))
         if world.free(at, length * 0.6):
-            world.add(vessels.pontoon(rng, length), at, heading / abs(heading))
+            world.add(vessels.pontoon(rng, length), at, heading)
 
 
 def open_water(world: World) -> None:
@@ -123,7 +122,7 @@ def _berths(world: World, a: complex, b: complex, side: complex, low: float, hig
 
 
 def harbour(world: World) -> None:
-    """A quay with piers, moored and moving ships, cranes, containers and lorries."""
+    """A quay with piers, moored and moving ships, cranes, containers and trucks."""
     rng = world.rng
     extent = world.size * world.gsd
     coast = rng.uniform(-0.38, 0.0) * extent
@@ -142,7 +141,7 @@ def harbour(world: World) -> None:
         x += gap + width
         far = max(far, coast + long)
     _quayside(world, coast, apron)
-    roam(world, rng.randint(2, 8) * max(1, world.size**2 // 65536), 12, lambda z: z.imag > far + high * 0.3)
+    roam(world, rng.randint(2, 8) * max(1, world.size**2 // 65536), 12, lambda z: z.imag > far + high * 0.2)
 
 
 def _pier(world: World, x: float, coast: float, long: float, width: float, low: float, high: float) -> None:

@@ -58,13 +58,11 @@ class World:
         return True
 
     def clear(self, place: complex, radius: float) -> bool:
-        """Whether a disc hides no planned object for the most part: clutter may lean over objects, not cover them."""
-        for thing in self.things:
-            if thing.label is not None:
-                gap = abs(thing.place - place)
-                if gap < radius + 8 and gap < radius + 0.2 * min(8.0, sum(thing.sprite.extent())):
-                    return False
-        return True
+        """Whether a disc stays off the middle of all planned objects: clutter may lean over objects, not cover them."""
+        return not any(
+            thing.label is not None and abs(thing.place - place) < radius + 0.2 * min(8.0, sum(thing.sprite.extent()))
+            for thing in self.things
+        )
 
     def spot(self) -> complex:
         """Anywhere in the image."""
