@@ -59,10 +59,8 @@ class World:
 
     def clear(self, place: complex, radius: float) -> bool:
         """Whether a disc stays off the middle of all planned objects: clutter may lean over objects, not cover them."""
-        return not any(
-            thing.label is not None and abs(thing.place - place) < radius + 0.2 * min(8.0, sum(thing.sprite.extent()))
-            for thing in self.things
-        )
+        reach = radius + 1.0
+        return not any(thing.label is not None and abs(thing.place - place) < reach for thing in self.things)
 
     def spot(self) -> complex:
         """Anywhere in the image."""
