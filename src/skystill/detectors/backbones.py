@@ -69,7 +69,11 @@ def _from_file(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # truncated files raise anything from KeyError to RuntimeError
         raise WeightsError(f"{path}: not a readable weights file ({type(error).__name__}).") from error
-    return dict(state.get("state_dict", state))
+    state = state.get("state_dict", state) if isinstance(state, dict) else {}
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise WeightsError(f"{path}: holds no tensors by name. Save a model's state_dict().")
+    return tensors
 
 
 def lite_keys(state: dict[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
@@ -116,7 +120,7 @@ def _fill(backbone: nn.Module, name: str, state: dict[str, Tensor], source: str)
         state = torchvision_mobilenet_keys(state, backbone)
     own = backbone.state_dict()
     first = next(k for k, v in own.items() if v.ndim == 4)
-    if first in state and state[first].shape[1] != own[first].shape[1]:
+    if first in state and state[first].shape[1] == 3 != own[first].shape[1]:
         state[first] = adapt_input_conv(own[first].shape[1], state[first])
     for key, value in own.items():
         if key.endswith("num_batches_tracked"):

@@ -82,9 +82,14 @@ def read_header(path: str | Path) -> dict[str, Any]:
         raise WeightsError(
             f"{path}: has no skystill header, so its architecture is unknown. Use a file that skystill wrote."
         )
-    header: dict[str, Any] = json.loads(metadata["skystill"])
-    if header.get("family") not in FAMILIES:
-        raise WeightsError(f"{path}: detector family {header.get('family')!r} is unknown; update skystill.")
+    try:
+        header: dict[str, Any] = json.loads(metadata["skystill"])
+    except json.JSONDecodeError as error:
+        raise WeightsError(f"{path}: its skystill header is damaged. Copy or train it again.") from error
+    if lacking := sorted({"family", "config", "classes", "version"} - set(header)):
+        raise WeightsError(f"{path}: its skystill header lacks {lacking[0]!r}. Copy or train it again.")
+    if header["family"] not in FAMILIES:
+        raise WeightsError(f"{path}: detector family {header['family']!r} is unknown; update skystill.")
     return header
 
 
@@ -114,8 +119,3 @@ def load(path: str | Path) -> Detector:
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
     """Lists, as YAML and JSON give them, to the tuples of a frozen config."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-
-
-def parameter_count(detector: torch.nn.Module) -> int:
-    """Learned numbers, buffers not counted."""
-    return sum(p.numel() for p in detector.parameters())
