@@ -9,17 +9,26 @@ from importlib import import_module
 
 from skystill.errors import SkystillError
 
-VERBS: dict[str, tuple[str, str]] = {
-    "demo": ("skystill.cli.demo:demo", "the whole path on synthetic scenes: teacher, student alone, student with LTD, report"),
-    "data": ("skystill.cli.data_verbs:data", "synth, convert, inspect, split: make and look at data sets"),
+# verb -> (module:function, what it does). A function of RECIPE_VERBS takes the arguments as they are, since a recipe
+# comes first; every other function's own parameters are its options.
+VERBS = {
+    "demo": ("skystill.cli.demo:demo", "the whole path on synthetic scenes: teacher, student alone, with LTD, report"),
+    "data": ("", "synth, convert, inspect, split: make and look at data sets"),
     "train": ("skystill.cli.train:train", "train a detector alone: a teacher, or a student's baseline"),
     "distill": ("skystill.cli.train:distill", "train a student under a teacher"),
     "evaluate": ("skystill.cli.evaluate:evaluate", "accuracy and cost of weights on a data set"),
-    "compare": ("skystill.cli.evaluate:compare", "runs side by side"),
-    "report": ("skystill.cli.evaluate:report", "one self-contained HTML page about some runs"),
-    "export": ("skystill.cli.deploy:export", "weights to ONNX, refused unless its detections equal PyTorch's"),
-    "predict": ("skystill.cli.deploy:predict", "detections in pictures: drawn, and as json"),
+    "compare": ("skystill.cli.compare:compare", "runs side by side"),
+    "report": ("skystill.cli.compare:report", "one self-contained HTML page about some runs"),
+    "export": ("skystill.cli.export:export", "weights to ONNX, refused unless its detections equal PyTorch's"),
+    "predict": ("skystill.cli.predict:predict", "detections in pictures: drawn, and as json"),
 }
+DATA_VERBS = {
+    "synth": ("skystill.cli.data:synth", "draw synthetic scenes with exact truth"),
+    "convert": ("skystill.cli.data:convert", "rewrite annotations in another format"),
+    "inspect": ("skystill.cli.data:inspect", "what is in a data set: counts, sizes, pictures"),
+    "split": ("skystill.cli.data:split", "parts with the same mix of classes, flights kept together"),
+}
+RECIPE_VERBS = ("train", "distill", "evaluate")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,39 +36,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage())
-        return 0
-    if arguments[0] in ("-V", "--version"):
-        from skystill import __version__
-
-        print(f"skystill {__version__}")
-        return 0
-    verb, *rest = arguments
-    if verb not in VERBS:
-        return _fail(f"{verb!r} is no verb; the verbs are {', '.join(VERBS)}.")
-    module, _, function = VERBS[verb][0].partition(":")
     try:
-        getattr(import_module(module), function)(rest)
+        _run(arguments)
     except SkystillError as error:
         if debug:
             raise
         return _fail(str(error))
     except KeyboardInterrupt:
-        return _fail("interrupted; a run goes on with --resume.", 130)
+        return _fail("interrupted; a training run goes on with --resume.", 130)
     except BrokenPipeError:  # the reader (head, say) left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
-def usage() -> str:
-    """What `skystill --help` prints."""
-    width = max(map(len, VERBS))
-    rows = "\n".join(f"  {verb:<{width}}  {text}" for verb, (_, text) in VERBS.items())
+def _run(arguments: list[str]) -> None:
+    if arguments[:1] in (["-V"], ["--version"]):
+        from skystill import __version__
+
+        print(f"skystill {__version__}")
+        return
+    prog, verbs = "skystill", VERBS
+    if arguments[:1] == ["data"]:
+        prog, verbs, arguments = "skystill data", DATA_VERBS, arguments[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage(prog, verbs))
+        return
+    verb, *rest = arguments
+    if verb not in verbs:
+        raise SkystillError(f"{prog} has no verb {verb!r}; the verbs are {', '.join(verbs)}.")
+    module, _, name = verbs[verb][0].partition(":")
+    function = getattr(import_module(module), name)
+    if verb in RECIPE_VERBS:
+        function(rest)
+        return
+    from skystill.cli.parsing import call
+
+    call(function, f"{prog} {verb}", rest)
+
+
+def usage(prog: str, verbs: dict[str, tuple[str, str]]) -> str:
+    """What `skystill --help` and `skystill data --help` print."""
+    width = max(map(len, verbs))
+    rows = "\n".join(f"  {verb:<{width}}  {text}" for verb, (_, text) in verbs.items())
     return (
         "skystill: distil a heavy aerial-image detector into one light enough to fly.\n\n"
-        f"usage: skystill VERB ...\n\n{rows}\n\n"
-        "`skystill VERB --help` explains a verb. `--debug` shows the traceback of an error."
+        f"usage: {prog} VERB ...\n\n{rows}\n\n"
+        f"`{prog} VERB --help` explains a verb. `--debug` shows the traceback of an error."
     )
 
 

@@ -85,6 +85,25 @@ class StepTimer(pl.Callback):
         return {"step_s": round(kept[len(kept) // 2], 4) if kept else 0.0, "peak_mb": round(peak, 1)}
 
 
+class EpochLine(pl.Callback):
+    """One line an epoch, for logs and terminals without a progress bar."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock."""
+        self._start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Prints the mean of every loss term, the last validation, and the seconds."""
+        if not trainer.is_global_zero:
+            return
+        values = {k: float(v) for k, v in trainer.callback_metrics.items()}
+        terms = " ".join(f"{k[6:]} {v:.3f}" for k, v in values.items() if k.startswith("train/") and k != "train/loss")
+        score = f" | val AP {values['val/ap']:.1f} AP50 {values['val/ap50']:.1f}" if "val/ap" in values else ""
+        epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs
+        seconds = time.perf_counter() - self._start
+        print(f"epoch {epoch}/{epochs} {seconds:.0f} s | loss {values['train/loss']:.3f} = {terms}{score}", flush=True)
+
+
 def _wait() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()

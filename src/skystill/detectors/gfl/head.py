@@ -39,8 +39,10 @@ class Head(nn.Module):
         self.strides, self.bins = config.strides, config.reg_max + 1
         self.anchor_scale = config.anchor_scale
         self.cls_tower, self.reg_tower = Tower(config), Tower(config)
-        self.cls = nn.Conv2d(config.head_channels, num_classes, 3, padding=1)
-        self.reg = nn.Conv2d(config.head_channels, 4 * self.bins, 3, padding=1)
+        # A light head ends in 1x1 convolutions: a dense 3x3 to 4 (n+1) channels would cost more than its whole tower.
+        kernel = 3 if config.convs == "dense" else 1
+        self.cls = nn.Conv2d(config.head_channels, num_classes, kernel, padding=kernel // 2)
+        self.reg = nn.Conv2d(config.head_channels, 4 * self.bins, kernel, padding=kernel // 2)
         self.scales = nn.Parameter(torch.ones(len(config.strides)))
         for conv in (m for m in self.modules() if isinstance(m, nn.Conv2d)):
             if conv.bias is not None:

@@ -1,0 +1,119 @@
+"""skystill evaluate: accuracy and cost of weights on a data set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skystill.cli.quiet import quiet_libraries
+from skystill.cli.recipes import parse_recipe, recipe_parser
+from skystill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from skystill.evaluation.coco import CocoEvaluator, CocoScores
+
+_TEXT = """Score weights (.safetensors or .onnx) on a split of the recipe's data: COCO's AP set and VOC's AP50, by class and by
+size, with parameters, FLOPs, latency and memory. The recipe may be a run's own recipe.yaml."""
+
+
+def evaluate(arguments: Sequence[str]) -> None:
+    """Parses, scores, prints; with --save also writes metrics.json, pr_curves.svg and confusion.svg."""
+    parser = recipe_parser("evaluate WEIGHTS", _TEXT)
+    parser.add_argument("--split", type=str, default="test", choices=["val", "test"], help="Which split to score.")
+    parser.add_argument("--save", type=str, default=None, help="Folder for metrics.json and plots.")
+    arguments = list(arguments)
+    if "-h" in arguments or "--help" in arguments:
+        parser.parse_args(["--help"])
+    if not arguments or arguments[0].startswith("-"):
+        raise ConfigError("evaluate takes weights first: skystill evaluate student.safetensors RECIPE --data.root DIR.")
+    recipe, space = parse_recipe(parser, arguments[1:])
+    quiet_libraries()
+
+    from skystill.data.module import DataModule
+    from skystill.deployment.runtime import open_detector
+    from skystill.training.scoring import collect
+
+    detector = open_detector(arguments[0])
+    data = DataModule(recipe.data, recipe.seed)
+    data.setup("validate" if space.split == "val" else "test")
+    seen = collect(detector, data, space.split, recipe.trainer.max_dets)
+    scores = seen.compute()
+    metrics = {"weights": arguments[0], "split": space.split, **scores.as_dict(), "voc": _voc(seen)}
+    if not arguments[0].endswith(".onnx"):
+        metrics["cost"] = _cost(detector, data, space.split)
+    _show(metrics, scores)
+    if space.save:
+        _save(metrics, seen, scores, Path(space.save))
+
+
+def _voc(seen: CocoEvaluator) -> dict[str, float | None]:
+    from skystill.evaluation.voc import evaluate_voc
+
+    scores = evaluate_voc(seen.detections, seen.targets, seen.classes).as_dict()
+    return {"ap50_voc07": scores["map07"], "ap50_voc12": scores["map12"]}
+
+
+def _cost(detector: Any, data: Any, split: str) -> dict[str, Any]:
+    from skystill.evaluation.cost import measure_cost
+
+    image, _ = data.datasets[split][0]
+    height, width = (side // detector.multiple * detector.multiple or detector.multiple for side in image.shape[1:])
+    pixels = image[:, :height, :width].permute(1, 2, 0).contiguous()
+    if pixels.is_floating_point():
+        pixels = (pixels * 255).byte()
+    return measure_cost(detector, pixels.numpy()).as_dict()
+
+
+def _show(metrics: dict[str, Any], scores: CocoScores) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(_overall(metrics, scores))
+    console.print(_by_class(scores))
+    if "cost" in metrics:
+        c = metrics["cost"]
+        console.print(
+            f"{c['parameters'] / 1e6:.2f} M parameters, {c['gflops']:.2f} GFLOPs at {c['width']}x{c['height']}, "
+            f"p50 {c['total']['p50']:.1f} ms (model {c['model']['p50']:.1f}), p95 {c['total']['p95']:.1f} ms, "
+            f"{c['memory_mib'] or float('nan'):.0f} MiB on {c['device']}",
+            highlight=False,
+        )
+
+
+def _overall(metrics: dict[str, Any], scores: CocoScores) -> Table:
+    from rich.table import Table
+
+    table = Table(title=f"{metrics['weights']} on {metrics['split']}")
+    figures = {**scores.summary(), **metrics["voc"]}
+    for name in figures:
+        table.add_column(name.replace("_", " ").upper(), justify="right")
+    table.add_row(*("-" if v is None or v != v else f"{v:.1f}" for v in figures.values()))
+    return table
+
+
+def _by_class(scores: CocoScores) -> Table:
+    from rich.table import Table
+
+    table = Table()
+    for name in ("class", "objects", "AP", "AP50", "AP75"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    for name, row in scores.per_class.items():
+        values = ("-" if row[k] != row[k] else f"{row[k]:.1f}" for k in ("ap", "ap50", "ap75"))
+        table.add_row(name, f"{row['objects']:.0f}", *values)
+    return table
+
+
+def _save(metrics: dict[str, Any], seen: CocoEvaluator, scores: CocoScores, folder: Path) -> None:
+    from skystill.evaluation.confusion import confusion_matrix
+    from skystill.evaluation.plots import confusion, figure_to_svg, pr_curves
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    (folder / "pr_curves.svg").write_text(figure_to_svg(pr_curves(scores)), encoding="utf-8")
+    matrix = confusion_matrix(seen.detections, seen.targets, len(seen.classes))
+    (folder / "confusion.svg").write_text(figure_to_svg(confusion(matrix, seen.classes)), encoding="utf-8")
+    print(f"wrote {folder / 'metrics.json'}, pr_curves.svg, confusion.svg")
