@@ -19,7 +19,7 @@ def tiny(seed: int, convs: str, norm: str) -> GFL:
     """An untrained detector whose scores are spread out, as a trained one's are."""
     torch.manual_seed(seed)
     config = GFLConfig(
-        "mobilenetv3_small_050",
+        "mobilenetv3_small_050" if convs == "depthwise" else "test_resnet",
         levels=(3, 5),
         neck_channels=16,
         head_channels=16,

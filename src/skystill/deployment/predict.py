@@ -88,7 +88,7 @@ def predict(
             _write_picture(out / "pictures" / pictures[path], image, found, detector.classes)
     if not summary.images:
         raise DataError(f"{images}: none of the {len(paths)} images can be read. Replace them with intact copies.")
-    _write(out / "detections.json", json.dumps(report, indent=1).encode())
+    _write(out / "detections.json", _to_json(report).encode())
     summary.seconds = time.perf_counter() - start
     return summary
 
@@ -112,6 +112,16 @@ def detection_rows(found: Detections, file_name: str, classes: Sequence[str]) ->
             row["corners"] = [round(v, 2) for v in corners[i].tolist()]
         rows.append(row)
     return rows
+
+
+def _to_json(report: dict[str, Any]) -> str:
+    """JSON with one image or detection a line, so that it can be read, searched and compared."""
+    parts = []
+    for key, value in report.items():
+        rows = isinstance(value, list) and value and isinstance(value[0], dict)
+        text = "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]" if rows else json.dumps(value)
+        parts.append(f" {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def _detect(

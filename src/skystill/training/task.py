@@ -135,6 +135,7 @@ class Distill(Task):
     def __init__(self, recipe: Recipe, distiller: Distiller) -> None:
         super().__init__(recipe)
         self.distiller = distiller
+        self._bindings: dict[str, list[Tensor]] = {}
 
     @property
     def detector(self) -> Detector:
@@ -144,15 +145,18 @@ class Distill(Task):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Student's and method's."""
         self.distiller.set_progress(self.global_step / max(1, int(self.trainer.estimated_stepping_batches)))
-        return dict(self.distiller(batch.images, batch.targets))
+        terms = dict(self.distiller(batch.images, batch.targets))
+        for name, matrix in self.distiller.matrices().items():
+            self._bindings.setdefault(name, []).append(matrix)
+        return terms
 
     def on_train_epoch_end(self) -> None:
-        """Logs the mean of each binding matrix's rows as numbers: alpha/s0_t1 and so on."""
-        for name, matrix in self.distiller.matrices().items():
-            values = {
-                f"{name}/{i}_{j}": matrix[i, j].item() for i in range(matrix.shape[0]) for j in range(matrix.shape[1])
-            }
-            self.log_dict(values)
+        """Logs each binding matrix's mean over the epoch, a number an entry: alpha/0_1 is row 0, column 1."""
+        for name, matrices in self._bindings.items():
+            mean = torch.stack(matrices).mean(0)
+            rows, columns = mean.shape
+            self.log_dict({f"{name}/{i}_{j}": mean[i, j] for i in range(rows) for j in range(columns)})
+        self._bindings = {}
 
 
 def freeze_stages(backbone: torch.nn.Module, stages: int) -> None:
