@@ -176,7 +176,7 @@ def test_several_teachers_are_averaged(make_gfl: MakeGFL, images: Tensor, two_im
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_bfloat16_autocast_is_finite_and_computed_in_float32(
+def test_bfloat16_autocast_gives_finite_float32_losses_and_gradients(
     make_gfl: MakeGFL, images: Tensor, two_images: list[Targets], method: str
 ) -> None:
     distiller = Distiller(make_gfl(0), make_gfl(1), METHODS[method]()).train()
@@ -185,6 +185,21 @@ def test_bfloat16_autocast_is_finite_and_computed_in_float32(
     assert {v.dtype for v in losses.values()} == {torch.float32}
     total(losses).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in distiller.parameters())
+
+
+def test_a_method_runs_in_float32_inside_autocast(make_gfl: MakeGFL, images: Tensor, two_images: list[Targets]) -> None:
+    class Product(Method):
+        def build(self, student: Knowledge, teacher: Knowledge) -> None: ...
+
+        def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
+            assert {p.dtype for p in student.pyramid + teacher.pyramid} == {torch.float32}
+            product = student.pyramid[0] @ teacher.pyramid[0].transpose(2, 3)
+            assert product.dtype == torch.float32
+            return {"product": product.mean()}
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = Distiller(make_gfl(0), make_gfl(1), Product())(images, two_images)
+    assert losses["product"].isfinite()
 
 
 @pytest.mark.parametrize("method", METHODS)
