@@ -25,7 +25,20 @@ _HOME = {
     "LTD": "skystill.distillation.ltd",
 }
 
-__all__ = ["Dense", "Detections", "Detector", "Distiller", "Knowledge", "LTD", "Output", "Queries", "Targets", "create", "load", "save"]  # noqa: E501
+__all__ = [
+    "LTD",
+    "Dense",
+    "Detections",
+    "Detector",
+    "Distiller",
+    "Knowledge",
+    "Output",
+    "Queries",
+    "Targets",
+    "create",
+    "load",
+    "save",
+]  # noqa: E501
 
 if TYPE_CHECKING:
     from skystill.detectors.base import Detector

@@ -23,8 +23,8 @@ Activation = Literal["sigmoid", "softmax"]
 class Targets:
     """What is true of one image.
 
-    boxes: (M, 4|5) float32. labels: (M,) int64 in 0..K-1. ignore: (M,) bool, crowds and difficult objects: training takes
-    them neither as objects nor as background, and evaluation does not count them. name: the image, for messages.
+    boxes: (M, 4|5) float32. labels: (M,) int64 in 0..K-1. ignore: (M,) bool, crowds and difficult objects: training
+    takes them neither as objects nor as background, and evaluation does not count them. name: the image, for messages.
     """
 
     boxes: Tensor
@@ -86,9 +86,10 @@ class Detections:
 class Dense:
     """Predictions at N places.
 
-    logits: (B, N, K). boxes: (B, N, 4|5), decoded, in pixels. edges: (B, N, E, n+1) logits of a distribution over each edge's
-    distance, or None where the head has none. places: (N, 4) anchors as (x1, y1, x2, y2), the same for every image of the
-    batch. levels: how many of the N places each pyramid level has, fine to coarse. activation: what turns logits into scores.
+    logits: (B, N, K). boxes: (B, N, 4|5), decoded, in pixels. edges: (B, N, E, n+1) logits of a distribution over
+    each edge's distance, or None where the head has none. places: (N, 4) anchors as (x1, y1, x2, y2), the same for
+    every image of the batch. levels: how many of the N places each pyramid level has, fine to coarse. activation:
+    what turns logits into scores.
     """
 
     logits: Tensor

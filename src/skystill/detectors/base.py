@@ -15,8 +15,8 @@ from skystill.structures import BoxKind, Detections, Output, Targets
 class Detector(nn.Module, ABC):
     """A function of a batch that returns what distillation may see.
 
-    classes: names in label order. kind: "hbb" or "obb". in_chans: bands of an image. multiple: image sides that `forward`
-    takes must be multiples of it (loaders pad to it).
+    classes: names in label order. kind: "hbb" or "obb". in_chans: bands of an image. multiple: image sides that
+    `forward` takes must be multiples of it (loaders pad to it).
     """
 
     family: ClassVar[str]

@@ -1,4 +1,5 @@
-"""Make, save and load detectors. A weights file is safetensors with the architecture in its header: it never runs code."""
+"""Make, save and load detectors. A weights file is safetensors with the architecture in its header: it never runs
+code."""
 
 from __future__ import annotations
 
@@ -9,7 +10,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -42,8 +42,8 @@ def create(preset: str, classes: Sequence[str], backbone_weights: str = "none", 
 def save(detector: Detector, path: str | Path, notes: dict[str, Any] | None = None, half: bool = False) -> Path:
     """Writes the detector alone: weights and, in the header, architecture, classes and version.
 
-    notes: plain values kept in the header (scores, say). half: store floats in 16 bits (loading brings them back to 32).
-    The file appears whole or not at all.
+    notes: plain values kept in the header (scores, say). half: store floats in 16 bits (loading brings them back to
+    32). The file appears whole or not at all.
     """
     path = Path(path)
     header = {

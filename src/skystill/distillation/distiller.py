@@ -23,8 +23,8 @@ _PROBE = 128  # side of the blank image from which adapters learn the shapes
 class Distiller(nn.Module):
     """Trains `student` under one or more frozen teachers.
 
-    Parameters and state hold the student and the method's adapters, never a teacher. teacher_scale: teachers see the image
-    enlarged by this factor. With several teachers each has its own adapters, and their terms are averaged.
+    Parameters and state hold the student and the method's adapters, never a teacher. teacher_scale: teachers see the
+    image enlarged by this factor. With several teachers each has its own adapters, and their terms are averaged.
 
     >>> distiller = Distiller(student, teacher, LTD())
     >>> losses = distiller(images, targets)
@@ -135,5 +135,6 @@ def _check_pair(student: Detector, teacher: Detector) -> None:
         )
     if student.in_chans != teacher.in_chans:
         raise ConfigError(
-            f"the student takes {student.in_chans} bands, the teacher {teacher.in_chans}; create both with the same in_chans."
+            f"the student takes {student.in_chans} bands, the teacher {teacher.in_chans}; "
+            "create both with the same in_chans."
         )

@@ -1,4 +1,5 @@
-"""What a distillation method is: a function of two Knowledges and the targets, with the adapters it learns along the way."""
+"""What a distillation method is: a function of two Knowledges and the targets, with the adapters it learns along the
+way."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from skystill.structures import Knowledge, Targets
 
 
 class Method(nn.Module, ABC):
-    """Base of all methods. `build` makes the adapters, once, when both detectors are known; `forward` returns weighted terms.
+    """Base of all methods. `build` makes the adapters, once, when both detectors are known; `forward` returns
+    weighted terms.
 
     progress: how much of the training is done, 0..1; the Distiller keeps it current, for terms that fade or grow.
     """

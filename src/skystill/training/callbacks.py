@@ -16,7 +16,8 @@ from skystill.training.task import Task
 
 
 class EMA(pl.Callback):
-    """Running average of the detector's weights and statistics, with a decay that grows: min(decay, (1 + n) / (10 + n))."""
+    """Running average of the detector's weights and statistics, with a decay that grows: min(decay, (1 + n) / (10 +
+    n))."""
 
     def __init__(self, decay: float) -> None:
         self.decay = decay

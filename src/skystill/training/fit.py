@@ -1,7 +1,7 @@
 """A run from recipe to run folder: `train` a detector alone, or `distill` it from teachers.
 
-The run folder holds recipe.yaml (resolved), metrics.csv, metrics.json, student.safetensors (the plain detector), best.safetensors
-(the best validated epoch), checkpoints/ (to resume from) and TensorBoard's events.
+The run folder holds recipe.yaml (resolved), metrics.csv, metrics.json, student.safetensors (the plain detector),
+best.safetensors (the best validated epoch), checkpoints/ (to resume from) and TensorBoard's events.
 """
 
 from __future__ import annotations

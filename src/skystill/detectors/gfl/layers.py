@@ -18,7 +18,8 @@ def conv3x3(inputs: int, outputs: int, kind: str, stride: int = 1) -> nn.Module:
 
 
 class LevelNorm(nn.Module):
-    """Batch norm with its own statistics for each pyramid level, so that a shared convolution serves levels of different scale."""
+    """Batch norm with its own statistics for each pyramid level, so that a shared convolution serves levels of
+    different scale."""
 
     def __init__(self, channels: int, levels: int) -> None:
         super().__init__()
@@ -31,7 +32,8 @@ class LevelNorm(nn.Module):
 
 
 class SharedNorm(nn.GroupNorm):
-    """Group norm of 32 groups, or the most that divide the channels into groups of two or more, that all levels share."""
+    """Group norm of 32 groups, or the most that divide the channels into groups of two or more, that all levels
+    share."""
 
     def __init__(self, channels: int) -> None:
         groups = math.gcd(32, channels)

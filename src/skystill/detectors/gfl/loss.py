@@ -72,7 +72,8 @@ def gfl_loss(dense: Dense, targets: list[Targets], strides: Tensor, topk: int = 
 
 
 def _positives(dense: Dense, targets: list[Targets], topk: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Image and place of every positive (P,), its box (P, 4) and label (P,), and valid (B, N): False inside ignored objects."""
+    """Image and place of every positive (P,), its box (P, 4) and label (P,), and valid (B, N): False inside ignored
+    objects."""
     images, places, boxes, labels, valid = [], [], [], [], []
     centre = (dense.places[:, :2] + dense.places[:, 2:]) / 2
     for b, target in enumerate(targets):

@@ -59,7 +59,8 @@ class GFL(Detector):
         """Pyramid and dense predictions for images (B, C, H, W) in 0..1."""
         if images.shape[1] != self.in_chans:
             raise ConfigError(
-                f"the images have {images.shape[1]} bands but the detector takes {self.in_chans}; set data.bands or in_chans."
+                f"the images have {images.shape[1]} bands but the detector takes {self.in_chans}; "
+                "set data.bands or in_chans."
             )
         pyramid = self.neck(self.backbone((images - self.mean) / self.std))
         return Knowledge(pyramid, self.architecture.strides, self.head(pyramid))
@@ -90,7 +91,8 @@ class GFL(Detector):
 
 
 def _per_band(values: tuple[float, ...], bands: int) -> Tensor:
-    """(1, bands, 1, 1). When the numbers differ, their mean serves every band, as timm does for converted first layers."""
+    """(1, bands, 1, 1). When the numbers differ, their mean serves every band, as timm does for converted first
+    layers."""
     if len(values) != bands:
         values = (sum(values) / len(values),) * bands
     return torch.tensor(values).view(1, bands, 1, 1)

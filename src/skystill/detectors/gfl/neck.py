@@ -12,7 +12,8 @@ from skystill.detectors.gfl.layers import conv3x3
 
 
 class Neck(nn.Module):
-    """Backbone maps of `channels`, fine to coarse, become a pyramid of equal width; levels above 5 by strided convolutions."""
+    """Backbone maps of `channels`, fine to coarse, become a pyramid of equal width; levels above 5 by strided
+    convolutions."""
 
     def __init__(self, channels: list[int], config: GFLConfig) -> None:
         super().__init__()

@@ -3,11 +3,13 @@
 Every student level learns from several teacher levels. Two bindings say from which:
 
 explicit  u_i = l2norm(W_q^i [GAP(s_i); GMP(s_i)]), v_j = l2norm(W_k^j [GAP(t_j); GMP(t_j)]),
-          alpha_ij = softmax_j(gamma u_i . v_j - rho |log2 stride_i - log2 stride_j|),  L = mean_b 1/L_s sum_ij alpha_ij d_ij
+          alpha_ij = softmax_j(gamma u_i . v_j - rho |log2 stride_i - log2 stride_j|),
+          L = mean_b 1/L_s sum_ij alpha_ij d_ij
 implicit  the gates of the cross-layer fusion, after which LIC calibrates each level: L = 1/L_s sum_i d(LIC(f_i), t_i)
 
-d is 1 - Pearson of standardised channels at the coarser of the two resolutions, so that every pair counts on one scale. The logits of
-alpha are bounded by gamma on purpose: the loss is linear in alpha, and free logits collapse onto the easiest level.
+d is 1 - Pearson of standardised channels at the coarser of the two resolutions, so that every pair counts on one
+scale. The logits of alpha are bounded by gamma on purpose: the loss is linear in alpha, and free logits collapse onto
+the easiest level.
 B batch, L_s student and L_t teacher levels, fine to coarse.
 """
 
@@ -97,7 +99,8 @@ def bound(alpha: Tensor, distances: Tensor) -> Tensor:
 def relatedness(distances: Tensor, gap: Tensor, tau: float, rho: float) -> Tensor:
     """alpha from what is measured instead of learned: softmax_j((1 - d_ij) / tau - rho gap_ij), without gradient.
 
-    1 - d is the inner product of standardised features, so related levels get weight while no loss can buy itself an easy one.
+    1 - d is the inner product of standardised features, so related levels get weight while no loss can buy itself an
+    easy one.
     """
     return ((1 - distances.detach()) / tau - rho * gap).softmax(2)
 
@@ -132,9 +135,9 @@ class ImplicitBinding(nn.Module):
 def gate_lesson(alpha: Tensor, beta: Tensor, partner: list[int]) -> Tensor:
     """KL by which the explicit binding teaches the gates, a scalar.
 
-    alpha: (L_s, L_t) mean explicit binding, taken without gradient. beta: (L_s, L_s) mean gates, row i: calibrated level, column j >= i:
-    student level that feeds it. Level i imitates teacher level partner[i], so its target over j is alpha[j, partner[i]], over the
-    student levels that can reach it.
+    alpha: (L_s, L_t) mean explicit binding, taken without gradient. beta: (L_s, L_s) mean gates, row i: calibrated
+    level, column j >= i: student level that feeds it. Level i imitates teacher level partner[i], so its target over j
+    is alpha[j, partner[i]], over the student levels that can reach it.
     """
     terms = []
     for i, t in enumerate(partner):

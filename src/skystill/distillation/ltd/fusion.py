@@ -1,7 +1,8 @@
-"""Cross-layer fusion: the student's levels, coarse to fine, gated into one another; the gates are LTD's implicit binding.
+"""Cross-layer fusion: the student's levels, coarse to fine, gated into one another: LTD's implicit binding.
 
-x_i = norm(1x1 conv(s_i)); f_L = x_L; f_i = g_1 x_i + g_2 up(f_{i+1}) with g = sigmoid(1x1 conv[x_i; up(f_{i+1})]). Student level j
-reaches the calibrated map of level i <= j with weight beta(i<-j) = g_1^(j) prod_{k=i..j-1} g_2^(k), where g_1^(L) = 1.
+x_i = norm(1x1 conv(s_i)); f_L = x_L; f_i = g_1 x_i + g_2 up(f_{i+1}) with g = sigmoid(1x1 conv[x_i; up(f_{i+1})]).
+Student level j reaches the calibrated map of level i <= j with weight
+beta(i<-j) = g_1^(j) prod_{k=i..j-1} g_2^(k), where g_1^(L) = 1.
 The form without calibration is ReviewKD's (CVPR 2021, arXiv 2104.09044).
 """
 
@@ -41,7 +42,8 @@ class Fusion(nn.Module):
         return {**self.__dict__, "_gates": []}
 
     def mean_beta(self) -> Tensor:
-        """(L, L) mean of beta(i<-j) over batch and cells of the last forward; row i: calibrated level, column j: student level."""
+        """(L, L) mean of beta(i<-j) over batch and cells of the last forward; row i: calibrated level, column j:
+        student level."""
         levels = len(self.reduce)
         rows: list[Tensor] = []
         weights: dict[int, Tensor] = {}

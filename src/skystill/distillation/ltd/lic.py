@@ -4,10 +4,10 @@ A deformable 3x3 convolution in which every tap looks where its cell's offsets p
 
     LIC(f)(p) = sum_{k=1..9} w_k f(p + p_k + Delta_k(p)),    Delta = 3x3 conv(f), 18 channels
 
-It is written as a weighted gather (`embedding_bag` over the four cells around each tap) and one matrix product: on a CPU about
-seven times as fast as torchvision's deform_conv2d, forward and backward together, and it can be evaluated at a sample of the
-places, which deform_conv2d cannot: the loss is a mean over places, so a random sample estimates it without bias.
-B batch, C channels, H W cells, P places.
+It is written as a weighted gather (`embedding_bag` over the four cells around each tap) and one matrix product: on a
+CPU about seven times as fast as torchvision's deform_conv2d, forward and backward together, and it can be evaluated
+at a sample of the places, which deform_conv2d cannot: the loss is a mean over places, so a random sample estimates it
+without bias. B batch, C channels, H W cells, P places.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def calibrate(f: Tensor, offset: Tensor, weight: Tensor, places: Tensor | None =
     """The deformable sum at some places.
 
     f: (B, C, H, W). offset: (B, 18, H, W), pairs (dy, dx) of the nine taps row by row, as torchvision orders them.
-    weight: (C_out, C, 3, 3). places: (P,) flat cell indices or None for all H W. Returns (B, C_out, P). Outside the map f is 0.
+    weight: (C_out, C, 3, 3). places: (P,) flat cell indices or None for all H W. Returns (B, C_out, P). Outside the
+    map f is 0.
     """
     b, c, h, w = f.shape
     if places is None:
@@ -52,7 +53,8 @@ def calibrate(f: Tensor, offset: Tensor, weight: Tensor, places: Tensor | None =
 
 
 def _corners(offset: Tensor, places: Tensor, h: int, w: int) -> tuple[Tensor, Tensor]:
-    """Flat index and bilinear share of the four cells around every tap, each (B, P, 9, 4); shares outside the map are 0."""
+    """Flat index and bilinear share of the four cells around every tap, each (B, P, 9, 4); shares outside the map are
+    0."""
     b, p = len(offset), len(places)
     moved = offset.flatten(2)[:, :, places].view(b, 9, 2, p).permute(0, 3, 1, 2)
     grid = torch.arange(-1, 2, device=offset.device, dtype=offset.dtype)

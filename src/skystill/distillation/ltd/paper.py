@@ -29,10 +29,12 @@ Binding = Literal["lic", "explicit", "related", "both"]
 class LTD(Method):
     """Cross-layer calibration (CCD with LIC) and task-aware spatial disentangle distillation (TASD).
 
-    binding: "lic" implicit, by the gates of the fusion; "explicit" by learned inner products; "related" by measured ones;
-    "both" is lic with the explicit binding teaching the gates until it fades out between `fade` shares of the training.
+    binding: "lic" implicit, by the gates of the fusion; "explicit" by learned inner products; "related" by measured
+    ones; "both" is lic with the explicit binding teaching the gates until it fades out between `fade` shares of the
+    training.
     ccd, sem, loc: weights of the terms; 0 leaves a term out. warmup: share of the training over which CCD grows in.
-    width, places: see ImplicitBinding. gamma, rho, dim, tau_bind: see ccd.py. core, sure, low: see regions.py. tau_loc: L_loc's T.
+    width, places: see ImplicitBinding. gamma, rho, dim, tau_bind: see ccd.py. core, sure, low: see regions.py.
+    tau_loc: L_loc's T.
 
     Returns the terms "ccd", "gates" (binding "both"), "sem" and "loc".
     """
@@ -136,5 +138,6 @@ class LTD(Method):
         return terms
 
     def matrices(self) -> dict[str, Tensor]:
-        """alpha (L_s, L_t): which teacher levels each student level learned from; beta (L_s, L_s): which student levels fed each."""
+        """alpha (L_s, L_t): which teacher levels each student level learned from; beta (L_s, L_s): which student
+        levels fed each."""
         return dict(self._seen)

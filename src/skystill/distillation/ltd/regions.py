@@ -1,4 +1,5 @@
-"""Where each task is distilled: R_sem for semantics, R_loc for localization (TASD of LTD, DOI 10.1109/TGRS.2023.3241342).
+"""Where each task is distilled: R_sem for semantics, R_loc for localization (TASD of LTD, DOI
+10.1109/TGRS.2023.3241342).
 
 R_loc: ATSS positives plus the valuable localization region, the ring of places around them.
 R_sem: positives, places at an object's core, and places where the teacher is sure.
@@ -30,7 +31,8 @@ class Regions:
 def find_regions(
     dense_t: Dense, targets: list[Targets], core: float = 0.5, sure: float = 0.3, low: float = 0.25, topk: int = 9
 ) -> Regions:
-    """Regions of each image. core: size of an object's core as a share of its sides. sure: teacher score that counts as sure.
+    """Regions of each image. core: size of an object's core as a share of its sides. sure: teacher score that counts
+    as sure.
 
     An image without objects has no region at all.
     """

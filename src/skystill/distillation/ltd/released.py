@@ -1,8 +1,8 @@
 """Preset `released`: the terms that LTD's authors ran, reproduced from the published figures of their experiments.
 
-Kept for comparison. It binds student and teacher levels of equal stride, treats independent classes by a softmax, and divides
-by a constant instead of counting places. Facts from the experimental overlay of DOI 10.1109/TGRS.2023.3241342; no code of it.
-B batch, C channels, L levels, P places, K classes, n+1 bins.
+Kept for comparison. It binds student and teacher levels of equal stride, treats independent classes by a softmax, and
+divides by a constant instead of counting places. Facts from the experimental overlay of DOI
+10.1109/TGRS.2023.3241342; no code of it. B batch, C channels, L levels, P places, K classes, n+1 bins.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def hierarchical_distance(calibrated: Tensor, plain: Tensor, t: Tensor) -> Tenso
 def released_ld(d_s: Tensor, d_t: Tensor, tau: float = 10.0) -> Tensor:
     """LD sum over places and edges, a scalar; d_s, d_t: (P, 4, n+1).
 
-    KL averaged over the bins, times tau^2. Edge weights are 4 softmax over the edges of (sum of the teacher's logits) / 5, so that
-    their mean is 1.
+    KL averaged over the bins, times tau^2. Edge weights are 4 softmax over the edges of (sum of the teacher's logits)
+    / 5, so that their mean is 1.
     """
     weight = 4 * (d_t.sum(-1) / 5).softmax(1)
     kl = F.kl_div((d_s / tau).log_softmax(-1), (d_t / tau).softmax(-1), reduction="none").mean(-1)
@@ -64,8 +64,8 @@ def released_kd(z_s: Tensor, z_t: Tensor, tau: float = 2.0) -> Tensor:
 class LTDReleased(Method):
     """LTD as its authors ran it. Returns "att", "ccd", "ld", "ld_vlr", "kd", "kd_vlr".
 
-    Differs from their run: the pooled terms take phi(s) where student and teacher widths differ, since raw features cannot be
-    subtracted then. divisor: the constant by which the prediction terms are divided (16, whatever the batch).
+    Differs from their run: the pooled terms take phi(s) where student and teacher widths differ, since raw features
+    cannot be subtracted then. divisor: the constant by which the prediction terms are divided (16, whatever the batch).
     """
 
     def __init__(

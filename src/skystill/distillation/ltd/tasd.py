@@ -1,10 +1,11 @@
 """TASD, task-aware spatial disentangle distillation of LTD (IEEE TGRS 2023, DOI 10.1109/TGRS.2023.3241342).
 
-Classification is distilled at objects' cores and where the teacher is sure, localization on positives and on the ring around them:
+Classification is distilled at objects' cores and where the teacher is sure, localization on positives and on the ring
+around them:
 
 L_sem = 1/Z_sem sum_{R_sem} |p_t - p_s| BCE(s, p_t)     (BCKD's form, ICCV 2023; KL with temperature for softmax heads)
-L_loc = 1/Z_loc sum_{R_loc} sum_e c_e T^2 KL(softmax(d_t / T) || softmax(d_s / T)),  c_e = 1 - H(softmax d_t) / log(n+1), mean 1
-        (LD, CVPR 2022, with the teacher's certainty of each edge)
+L_loc = 1/Z_loc sum_{R_loc} sum_e c_e T^2 KL(softmax(d_t / T) || softmax(d_s / T))
+        (LD, CVPR 2022, with the teacher's certainty of each edge, c_e = 1 - H(softmax d_t) / log(n+1), scaled to mean 1)
 
 P selected places, K classes, E edges, n+1 bins.
 """
@@ -45,7 +46,8 @@ def edge_certainty(edges: Tensor) -> Tensor:
 
 
 def localization_loss(dense_s: Dense, dense_t: Dense, region: Tensor, tau: float = 10.0) -> Tensor:
-    """L_loc over region (B, N) bool for heads with edge distributions, a scalar. Z_loc is the number of places, at least 1."""
+    """L_loc over region (B, N) bool for heads with edge distributions, a scalar. Z_loc is the number of places, at
+    least 1."""
     assert dense_s.edges is not None
     assert dense_t.edges is not None
     d_s, d_t = dense_s.edges[region].float(), dense_t.edges[region].float()
@@ -59,7 +61,8 @@ def localization_loss(dense_s: Dense, dense_t: Dense, region: Tensor, tau: float
 
 
 def box_imitation_loss(dense_s: Dense, dense_t: Dense, region: Tensor) -> Tensor:
-    """L_loc for heads without distributions: 1 - GIoU to the teacher's box, weighted by the teacher's best score, a scalar."""
+    """L_loc for heads without distributions: 1 - GIoU to the teacher's box, weighted by the teacher's best score, a
+    scalar."""
     b_s, b_t = dense_s.boxes[region].float(), dense_t.boxes[region].float()
     if len(b_t) == 0:
         return b_s.sum()
