@@ -24,7 +24,8 @@ class Distiller(nn.Module):
     """Trains `student` under one or more frozen teachers.
 
     Parameters and state hold the student and the method's adapters, never a teacher. teacher_scale: teachers see the
-    image enlarged by this factor. With several teachers each has its own adapters, and their terms are averaged.
+    image enlarged by this factor. teacher_bf16: teachers run in bfloat16, faster where the processor or GPU has matrix
+    units for it. With several teachers each has its own adapters, and their terms are averaged.
 
     >>> distiller = Distiller(student, teacher, LTD())
     >>> losses = distiller(images, targets)
@@ -34,12 +35,17 @@ class Distiller(nn.Module):
     """
 
     def __init__(
-        self, student: Detector, teachers: Detector | Sequence[Detector], method: Method, teacher_scale: float = 1.0
+        self,
+        student: Detector,
+        teachers: Detector | Sequence[Detector],
+        method: Method,
+        teacher_scale: float = 1.0,
+        teacher_bf16: bool = False,
     ) -> None:
         super().__init__()
         # In a tuple, teachers are no submodules: no optimizer, checkpoint or distributed wrapper ever sees them.
         self.teachers = (teachers,) if isinstance(teachers, Detector) else tuple(teachers)
-        self.student, self.teacher_scale = student, teacher_scale
+        self.student, self.teacher_scale, self.teacher_bf16 = student, teacher_scale, teacher_bf16
         if not self.teachers:
             raise ConfigError("distillation needs at least one teacher; train one with `skystill train`.")
         self.methods = nn.ModuleList(method if n == 0 else deepcopy(method) for n in range(len(self.teachers)))
@@ -72,6 +78,12 @@ class Distiller(nn.Module):
 
     @torch.no_grad()
     def _ask(self, teacher: Detector, images: Tensor) -> Knowledge:
+        if self.teacher_bf16:
+            with torch.autocast(images.device.type, torch.bfloat16):
+                return self._look(teacher, images)
+        return self._look(teacher, images)
+
+    def _look(self, teacher: Detector, images: Tensor) -> Knowledge:
         if self.teacher_scale != 1:
             images = F.interpolate(images, scale_factor=self.teacher_scale, mode="bilinear", antialias=True)
         return rescale(teacher(images).knowledge.detach(), self.teacher_scale)

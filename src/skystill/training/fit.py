@@ -108,11 +108,10 @@ def make_detector(recipe: Recipe, classes: tuple[str, ...]) -> Detector:
 def _task(recipe: Recipe, method: str, detector: Detector) -> Task:
     if method == "alone":
         return Train(recipe, detector)
-    teachers = [load(path) for path in recipe.teacher.weights]
-    return Distill(
-        recipe,
-        Distiller(detector, teachers, make_method(recipe.method.name, recipe.method.settings), recipe.teacher.scale),
-    )
+    wanted = recipe.teacher
+    teachers = [load(path) for path in wanted.weights]
+    settled = make_method(recipe.method.name, recipe.method.settings)
+    return Distill(recipe, Distiller(detector, teachers, settled, wanted.scale, wanted.bf16))
 
 
 def _trainer(recipe: Recipe, folder: Path, timer: StepTimer) -> pl.Trainer:

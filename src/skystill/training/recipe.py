@@ -42,10 +42,12 @@ class TeacherConfig:
     Args:
         weights: weights files of the teachers, written by skystill.
         scale: teachers see the image enlarged by this factor.
+        bf16: teachers run in bfloat16: faster where the processor or GPU has matrix units for it, with the rest in 32 bits.
     """
 
     weights: list[str] = field(default_factory=list)
     scale: float = 1.0
+    bf16: bool = False
 
 
 @dataclass

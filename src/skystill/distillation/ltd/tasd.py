@@ -5,7 +5,7 @@ around them:
 
 L_sem = 1/Z_sem sum_{R_sem} |p_t - p_s| BCE(s, p_t)     (BCKD's form, ICCV 2023; KL with temperature for softmax heads)
 L_loc = 1/Z_loc sum_{R_loc} sum_e c_e T^2 KL(softmax(d_t / T) || softmax(d_s / T))
-        (LD, CVPR 2022, with the teacher's certainty of each edge, c_e = 1 - H(softmax d_t) / log(n+1), scaled to mean 1)
+        (LD, CVPR 2022, with the teacher's certainty of each edge, c_e = 1 - H(softmax d_t) / log(n+1), mean 1)
 
 P selected places, K classes, E edges, n+1 bins.
 """
