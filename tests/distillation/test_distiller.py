@@ -279,3 +279,18 @@ def test_other_kinds_of_boxes_no_teacher_and_a_teacher_that_is_the_student(make_
     with pytest.raises(ConfigError, match="its own teacher"):
         Distiller(student, student, LTD())
     assert all(p.requires_grad for p in student.parameters())
+
+
+def test_a_teacher_in_bfloat16_teaches_nearly_the_same(
+    make_gfl: MakeGFL, images: Tensor, two_images: list[Targets]
+) -> None:
+    student, teacher = make_gfl(0).eval(), make_gfl(1)
+    method = LTD("related")
+    exact = Distiller(student, teacher, method)(images, two_images)
+    rough = Distiller(student, teacher, LTD("related"), teacher_bf16=True)
+    rough.methods = torch.nn.ModuleList([method])  # the same adapters, so that only the teacher's precision differs
+    found = rough(images, two_images)
+    for name in ("ccd", "sem", "loc"):
+        assert found[name].dtype == torch.float32
+        torch.testing.assert_close(found[name], exact[name], rtol=0.05, atol=1e-3)
+    assert any(not torch.equal(found[name], exact[name]) for name in ("ccd", "sem", "loc"))

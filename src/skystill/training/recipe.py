@@ -42,7 +42,7 @@ class TeacherConfig:
     Args:
         weights: weights files of the teachers, written by skystill.
         scale: teachers see the image enlarged by this factor.
-        bf16: teachers run in bfloat16: faster where the processor or GPU has matrix units for it, with the rest in 32 bits.
+        bf16: teachers run in bfloat16, faster where the processor or GPU has matrix units for it.
     """
 
     weights: list[str] = field(default_factory=list)
