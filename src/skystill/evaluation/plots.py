@@ -136,10 +136,11 @@ def compare_bars(groups: Mapping[str, Mapping[str, Sequence[float]]], unit: str 
             seeds = [[v for v in rows.get(name, ()) if not math.isnan(v)] for name in quantities]
             places = np.arange(len(quantities)) + (i - (len(groups) - 1) / 2) * width
             means = [float(np.mean(values)) if values else math.nan for values in seeds]
-            bars = axes.bar(places, means, width * 0.92, color=PALETTE[i % 7], label=method)
-            labels = ["" if math.isnan(mean) else f"{mean:.1f}" for mean in means]
-            axes.bar_label(bars, labels, padding=2, fontsize=7)
-            for place, values in zip(places, seeds, strict=True):
+            axes.bar(places, means, width * 0.92, color=PALETTE[i % 7], label=method)
+            for place, mean, values in zip(places, means, seeds, strict=True):
+                if values:
+                    spot, above = (place, max(values)), (0, 4)
+                    axes.annotate(f"{mean:.1f}", spot, above, textcoords="offset points", ha="center", fontsize=7)
                 if len(values) > 1:
                     axes.plot([place] * len(values), values, "o", color="white", mec="#222222", ms=3.5, mew=0.8)
         axes.set_xticks(range(len(quantities)), quantities)
@@ -191,7 +192,7 @@ def _heat(axes: Axes, values: NDArray[Any], texts: Sequence[Sequence[str]], limi
     axes.imshow(values, cmap="Blues", vmin=0.0, vmax=limit, aspect="equal")
     for row, line in enumerate(texts):
         for column, text in enumerate(line):
-            dark = values[row, column] > 0.55 * limit
+            dark = values[row, column] > 0.5 * limit
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "#222222")
 
 

@@ -1,0 +1,137 @@
+"""Runs side by side: what their metrics.json and metrics.csv hold, as tables and a plot.
+
+A run is a folder that training wrote. Scores are in 0..100; a figure that a run lacks is shown as "-".
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skystill.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+FIGURES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_s": "AP S", "ap_m": "AP M", "ap_l": "AP L"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run. metrics: its metrics.json. curves: the rows of its metrics.csv, each with the columns it fills."""
+
+    folder: Path
+    metrics: dict[str, Any]
+    curves: list[dict[str, float]]
+
+    @property
+    def label(self) -> str:
+        """Name, method and seed, as tables show it."""
+        return f"{self.metrics['name']} {self.metrics['method']} seed {self.metrics['seed']}"
+
+    def figure(self, name: str, split: str) -> float:
+        """One of COCO's figures, nan where the run has none."""
+        value = self.metrics.get(split, {}).get(name)
+        return math.nan if value is None else float(value)
+
+    def matrices(self) -> dict[str, list[list[float]]]:
+        """The binding matrices (alpha, beta) of the last epoch that logged them."""
+        found: dict[str, list[list[float]]] = {}
+        for row in self.curves:
+            for name in ("alpha", "beta"):
+                cells = {key.split("/")[1]: value for key, value in row.items() if key.startswith(f"{name}/")}
+                if cells:
+                    places = [tuple(map(int, cell.split("_"))) for cell in cells]
+                    rows, columns = (max(axis) + 1 for axis in zip(*places, strict=True))
+                    found[name] = [[cells[f"{i}_{j}"] for j in range(columns)] for i in range(rows)]
+        return found
+
+
+def read_runs(folders: Sequence[str | Path]) -> list[Run]:
+    """Finished runs, in the order given. Errors: DataError for a folder without a readable metrics.json."""
+    return [_read(Path(folder)) for folder in folders]
+
+
+def _read(folder: Path) -> Run:
+    path = folder / "metrics.json"
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics["name"], metrics["method"], metrics["seed"]
+    except FileNotFoundError as error:
+        raise DataError(f"{folder}: no metrics.json, so no finished run. Give folders that training wrote.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not what training writes ({type(error).__name__}). Run it again.") from error
+    return Run(folder, metrics, read_curves(folder / "metrics.csv"))
+
+
+def read_curves(path: Path) -> list[dict[str, float]]:
+    """Rows of a metrics.csv; cells without a number are left out. A missing file has no rows."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{key: float(cell) for key, cell in row.items() if cell} for row in csv.DictReader(file)]
+
+
+def gap_closed(teacher: float, alone: float, distilled: float) -> float:
+    """Share of the gap between teacher and student alone that distillation closed; nan where there is no gap."""
+    return (distilled - alone) / (teacher - alone) if teacher > alone else math.nan
+
+
+def compare_table(runs: Sequence[Run], split: str = "test") -> Table:
+    """A terminal table: a row a run; the best of each figure stands out."""
+    from rich.table import Table
+
+    table = Table(title=f"on {split}")
+    for name in ("run", "method", "seed"):
+        table.add_column(name)
+    for title in (*FIGURES.values(), "s/step", "MiB"):
+        table.add_column(title, justify="right")
+    best = {name: max((run.figure(name, split) for run in runs), default=math.nan, key=_ranked) for name in FIGURES}
+    for run in runs:
+        cells = []
+        for name in FIGURES:
+            value = run.figure(name, split)
+            text = text_of(value)
+            cells.append(f"[bold]{text}[/]" if len(runs) > 1 and value == best[name] else text)
+        m = run.metrics
+        rest = [text_of(m.get("step_s", math.nan), 3), text_of(m.get("peak_mb", math.nan), 0)]
+        table.add_row(str(m["name"]), str(m["method"]), str(m["seed"]), *cells, *rest)
+    return table
+
+
+def compare_markdown(runs: Sequence[Run], split: str = "test") -> str:
+    """The same table as Markdown."""
+    head = ["run", "method", "seed", *FIGURES.values(), "s/step"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 3 + "--:|" * (len(head) - 3)]
+    for run in runs:
+        m = run.metrics
+        cells = [text_of(run.figure(name, split)) for name in FIGURES] + [text_of(m.get("step_s", math.nan), 3)]
+        lines.append("| " + " | ".join([str(m["name"]), str(m["method"]), str(m["seed"]), *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def compare_plot(runs: Sequence[Run], split: str = "test") -> Figure:
+    """Bars of COCO's figures: a bar a method (mean over its runs), a dot a seed."""
+    from skystill.evaluation.plots import compare_bars
+
+    groups: dict[str, dict[str, list[float]]] = {}
+    for run in runs:
+        group = groups.setdefault(str(run.metrics["method"]), {title: [] for title in FIGURES.values()})
+        for name, title in FIGURES.items():
+            group[title].append(run.figure(name, split))
+    return compare_bars(groups, unit=f"score on {split}")
+
+
+def text_of(value: float | None, digits: int = 1) -> str:
+    """A number for a table; "-" for none."""
+    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _ranked(value: float) -> float:
+    return -math.inf if math.isnan(value) else value

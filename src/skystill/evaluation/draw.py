@@ -1,0 +1,199 @@
+"""Boxes drawn on images, readable on small tiles too."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skystill.errors import DataError
+from skystill.evaluation.pairs import corners
+from skystill.structures import Detections, Targets
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+# Bright on the greens, greys and browns of aerial images, and told apart by colour-blind eyes (after Okabe and Ito).
+COLOURS = ("#56B4E9", "#E69F00", "#F0E442", "#00C08B", "#FF7A3D", "#E58FC0", "#FFFFFF", "#7FA8FF")
+_IGNORED = "#A0A0A0"
+_SIDE = 512  # the shorter side of a drawn picture is at least this many pixels
+_GAP = 12
+
+Pixels = Tensor | NDArray[np.uint8]
+Rectangle = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+def to_picture(image: Pixels) -> Image:
+    """A picture of a uint8 image: torch (C, H, W) or numpy (H, W, C) or (H, W).
+
+    One or two bands show the first in grey, more show the first three as red, green and blue. Raises DataError for
+    another type or shape.
+    """
+    from PIL import Image
+
+    pixels = image.detach().cpu().movedim(0, -1).numpy() if isinstance(image, Tensor) else np.asarray(image)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or 0 in pixels.shape:
+        raise DataError(
+            f"cannot draw an image of type {pixels.dtype} and shape {pixels.shape}. "
+            "Give uint8: a tensor (C, H, W) or an array (H, W, C)."
+        )
+    bands = pixels[..., :3] if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, axis=2)
+    return Image.fromarray(np.ascontiguousarray(bands))
+
+
+def draw(image: Pixels, boxes: Targets | Detections, classes: Sequence[str]) -> Image:
+    """The image with its boxes in the colour of their class, each with the class name and the score in hundredths.
+
+    image: as `to_picture`; small ones are enlarged by a whole factor. boxes: HBB or OBB in the image's pixels. Ignored
+    objects are grey. Where texts would cover each other, those of lower scores are left out.
+    """
+    picture = to_picture(image)
+    scale = max(1, math.ceil(_SIDE / min(picture.size)))
+    return _draw(_enlarged(picture, scale), boxes, _texts(boxes, classes), scale)
+
+
+def side_by_side(image: Pixels, columns: Mapping[str, Targets | Detections], classes: Sequence[str]) -> Image:
+    """The same image once per named column, each with other boxes, above a legend of the classes that occur.
+
+    columns: for instance {"truth": targets, "teacher": detections, "distilled": detections}. Detections carry their
+    score in hundredths.
+    """
+    from PIL import Image, ImageDraw
+
+    picture = to_picture(image)
+    scale = max(1, math.ceil(_SIDE / min(picture.size)))
+    picture = _enlarged(picture, scale)
+    text, line = _font(20), 34
+    width = len(columns) * (picture.width + _GAP) - _GAP
+    sheet = Image.new("RGB", (max(width, 1), line + picture.height + line), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, (name, boxes) in enumerate(columns.items()):
+        left = i * (picture.width + _GAP)
+        title = f"{name}  ({len(boxes.counted()) if isinstance(boxes, Targets) else len(boxes)})"
+        pen.text((left + 2, 4), title, fill="#222222", font=text)
+        numbers = [""] * len(boxes) if isinstance(boxes, Targets) else [_hundredths(s) for s in boxes.scores.tolist()]
+        sheet.paste(_draw(picture, boxes, numbers, scale), (left, line))
+    used = sorted({label for boxes in columns.values() for label in boxes.labels.tolist()})
+    entries = [(classes[k], _colour(k)) for k in used]
+    if any(isinstance(boxes, Targets) and bool(boxes.ignore.any()) for boxes in columns.values()):
+        entries.append(("ignored", _IGNORED))
+    _legend(pen, entries, top=line + picture.height + 6, width=width)
+    return sheet
+
+
+def picture_data_uri(picture: Image) -> str:
+    """The picture as a `data:` address for a web page, as PNG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _draw(picture: Image, boxes: Targets | Detections, texts: Sequence[str], scale: int) -> Image:
+    from PIL import ImageDraw
+
+    picture = picture.copy()
+    pen = ImageDraw.Draw(picture)
+    ignored = boxes.ignore.tolist() if isinstance(boxes, Targets) else [False] * len(boxes)
+    order = boxes.scores.argsort(descending=True).tolist() if isinstance(boxes, Detections) else range(len(boxes))
+    outlines = (corners(boxes.boxes) * scale).tolist()
+    colours = [_IGNORED if skip else _colour(k) for k, skip in zip(boxes.labels.tolist(), ignored, strict=True)]
+    for width, dark in ((5, True), (3, False)):  # a dark rim keeps light lines visible on light ground
+        for points, colour in zip(outlines, colours, strict=True):
+            ring = [tuple(point) for point in (*points, points[0], points[1])]
+            pen.line(ring, fill="#202020" if dark else colour, width=width, joint="curve")
+    hulls = [_hull(points) for points in outlines]
+    placed: list[Rectangle] = []
+    for i in order:
+        if texts[i]:
+            _write(pen, texts[i], outlines[i], colours[i], picture.size, placed, hulls[:i] + hulls[i + 1 :])
+    return picture
+
+
+def _write(
+    pen: ImageDraw,
+    text: str,
+    points: list[list[float]],
+    colour: str,
+    size: tuple[int, int],
+    placed: list[Rectangle],
+    others: list[Rectangle],
+) -> None:
+    """Writes above or below the box, rather where no other box is hidden, and nowhere if it would hide a text.
+
+    placed: the texts so far; gets the new one. others: hulls of the other boxes.
+    """
+    font = _font(14)
+    _, _, right, bottom = pen.textbbox((0, 0), text, font=font)
+    width, height = right + 4, bottom + 2
+    highest, lowest = min(points, key=lambda p: p[1]), max(reversed(points), key=lambda p: p[1])
+    spots = []
+    for x, top in ((highest[0], highest[1] - height - 3), (lowest[0], lowest[1] + 4)):
+        left = min(max(x - 2, 0), max(size[0] - width, 0))
+        spot = (left, top, left + width, top + height)
+        if top >= 0 and spot[3] <= size[1] and not any(_meet(spot, other) for other in placed):
+            spots.append(spot)
+    if not spots:
+        return
+    spot = min(spots, key=lambda spot: sum(_meet(spot, other) for other in others))
+    placed.append(spot)
+    pen.rectangle(spot, fill=colour)
+    pen.text((spot[0] + 2, spot[1]), text, fill="#111111", font=font)
+
+
+def _legend(pen: ImageDraw, entries: Sequence[tuple[str, str]], top: int, width: int) -> None:
+    """Class names beside their colour, in one line, as many as fit."""
+    left = 4.0
+    for name, colour in entries:
+        length = pen.textlength(name, font=_font(16))
+        if left + 22 + length > width:
+            pen.text((left, top), "…", fill="#222222", font=_font(16))
+            return
+        pen.rectangle((left, top + 3, left + 14, top + 17), fill=colour, outline="#444444")
+        pen.text((left + 20, top), name, fill="#222222", font=_font(16))
+        left += 20 + length + 18
+
+
+def _texts(boxes: Targets | Detections, classes: Sequence[str]) -> list[str]:
+    names = [classes[label] for label in boxes.labels.tolist()]
+    if isinstance(boxes, Targets):
+        return names
+    return [f"{name} {_hundredths(score)}" for name, score in zip(names, boxes.scores.tolist(), strict=True)]
+
+
+def _hundredths(score: float) -> str:
+    return f"{100 * score:.0f}"
+
+
+def _colour(label: int) -> str:
+    return COLOURS[label % len(COLOURS)]
+
+
+def _enlarged(picture: Image, scale: int) -> Image:
+    from PIL.Image import Resampling
+
+    return picture.resize((picture.width * scale, picture.height * scale), Resampling.BICUBIC)
+
+
+def _font(size: int) -> FreeTypeFont | ImageFont:
+    from PIL.ImageFont import load_default
+
+    return load_default(size)
+
+
+def _hull(points: list[list[float]]) -> Rectangle:
+    xs, ys = zip(*points, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _meet(a: Rectangle, b: Rectangle) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
