@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from skystill.cli.quiet import quiet_libraries
 from skystill.cli.recipes import parse_recipe, recipe_parser
@@ -22,8 +22,8 @@ size, with parameters, FLOPs, latency and memory. The recipe may be a run's own 
 
 def evaluate(arguments: Sequence[str]) -> None:
     """Parses, scores, prints; with --save also writes metrics.json, pr_curves.svg and confusion.svg."""
-    parser = recipe_parser("evaluate WEIGHTS", _TEXT)
-    parser.add_argument("--split", type=str, default="test", choices=["val", "test"], help="Which split to score.")
+    parser = recipe_parser("evaluate", _TEXT, "WEIGHTS")
+    parser.add_argument("--split", type=Literal["val", "test"], default="test", help="Which split to score.")
     parser.add_argument("--save", type=str, default=None, help="Folder for metrics.json and plots.")
     arguments = list(arguments)
     if "-h" in arguments or "--help" in arguments:
@@ -114,6 +114,6 @@ def _save(metrics: dict[str, Any], seen: CocoEvaluator, scores: CocoScores, fold
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
     (folder / "pr_curves.svg").write_text(figure_to_svg(pr_curves(scores)), encoding="utf-8")
-    matrix = confusion_matrix(seen.detections, seen.targets, len(seen.classes))
+    matrix = confusion_matrix(seen.detections, seen.targets, seen.classes)
     (folder / "confusion.svg").write_text(figure_to_svg(confusion(matrix, seen.classes)), encoding="utf-8")
     print(f"wrote {folder / 'metrics.json'}, pr_curves.svg, confusion.svg")

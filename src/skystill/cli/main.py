@@ -42,10 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _fail(str(error))
-    except KeyboardInterrupt:
-        return _fail("interrupted; a training run goes on with --resume.", 130)
+    except KeyboardInterrupt as stop:
+        return _fail(str(stop) or "interrupted.", 130)
     except BrokenPipeError:  # the reader (head, say) left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a full disk, a folder that may not be written
+        if debug or error.strerror is None:
+            raise
+        return _fail(f"{error.filename or 'input or output'}: {error.strerror}.")
+    except SystemExit as stop:  # how parsers end after --help
+        return stop.code if isinstance(stop.code, int) else 0
     return 0
 
 

@@ -3,38 +3,117 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import re
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
 
 from skystill.errors import ConfigError
 
+# What jsonargparse calls a type, and what a user writes for it.
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "list": "a list such as [a, b]",
+    "tuple": "a list such as [1, 2]",
+    "dict": "a mapping such as {key: value}",
+    "NoneType": "null",
+}
 
-def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
-    """Parsed arguments. Errors: ConfigError in one line."""
+
+class _Formatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
+    """Keeps the lines of a description, which may hold examples."""
+
+
+def make_parser(prog: str, description: str, usage: str | None = None) -> ArgumentParser:
+    """A parser that takes options by their full names only and leaves errors to `parse`."""
+    return ArgumentParser(
+        prog=prog,
+        usage=usage,
+        description=description,
+        formatter_class=_Formatter,
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+
+
+def parse(parser: ArgumentParser, arguments: Sequence[str], source: str | None = None) -> Namespace:
+    """Parsed arguments. source: a file whose values are among them. Errors: ConfigError in one line."""
     try:
         return parser.parse_args(list(arguments))
     except (ArgumentError, argparse.ArgumentError, TypeError, ValueError) as error:
-        raise ConfigError(f"{one_line(error)} See `{parser.prog.split(' [')[0]} --help`.") from error
+        message = explain(error, parser, arguments, source)
+        raise ConfigError(f"{message} See `{parser.prog} --help`.") from error
 
 
-def one_line(error: Exception) -> str:
-    """jsonargparse explains over many lines, the cause last or first; this keeps what a user needs in one."""
+def explain(error: Exception, parser: ArgumentParser, arguments: Sequence[str], source: str | None = None) -> str:
+    """One line from jsonargparse's several: which option, what it takes, what it got."""
     text = re.sub(r"\s+", " ", str(error)).strip()
-    text = text.removeprefix("Parser key ").strip()
-    return text if text.endswith(".") else text + "."
+    if text.startswith("unrecognized arguments: "):
+        return _unknown(text.removeprefix("unrecognized arguments: ").split(), parser)
+    if config := re.search(r"Unable to load config '(.*?)'", text):
+        return f"{_quoted(config[1])} is neither a YAML file nor a mapping such as {{key: value}}."
+    wrong = re.search(r'Parser key "([^"]+)": (.*?)[. ]+(?:Got|Given) value: (.*)$', text)
+    if wrong is None:
+        return _sentence(text.removeprefix("Parser key "))
+    key, problem, given = wrong.groups()
+    return f"{_place(key, parser, arguments, source)} takes {_allowed(problem)}, not {_quoted(given)}."
 
 
 def call(function: Callable[..., Any], prog: str, arguments: Sequence[str]) -> Any:
     """Calls `function` with what the command line says: required parameters by position, others by --name."""
-    parser = ArgumentParser(prog=prog, description=_summary(function), exit_on_error=False)
-    parser.add_function_arguments(function, as_positional=True)
+    parser = make_parser(prog, _summary(function))
+    parser.add_function_arguments(function, as_group=False, as_positional=True)
     space = parse(parser, arguments)
-    return function(**vars(parser.instantiate_classes(space)))
+    return function(**vars(parser.instantiate(space)))
+
+
+def _unknown(words: list[str], parser: ArgumentParser) -> str:
+    option = next((w.split("=")[0] for w in words if w.startswith("-")), None)
+    if option is None:
+        first = " The recipe comes first." if "RECIPE" in (parser.usage or "") else ""
+        return f"{_quoted(words[0])} is one argument too many.{first}"
+    known = [name for action in parser._actions for name in action.option_strings]
+    near = get_close_matches(option, known, 1)
+    return f"{option} is no option{f'; did you mean {near[0]}?' if near else '.'}"
+
+
+def _place(key: str, parser: ArgumentParser, arguments: Sequence[str], source: str | None) -> str:
+    """Where the wrong value stands: --key on the command line, key in the file, or a positional argument."""
+    if not any(f"--{key}" in action.option_strings for action in parser._actions):
+        return key
+    # A whole group given as --data '{bands: x}' stands on the command line too.
+    typed = {a.split("=")[0].rstrip("+") for a in arguments}
+    above = [key] + [key.rsplit(".", n)[0] for n in range(1, key.count(".") + 1)]
+    if source is not None and not any(f"--{name}" in typed for name in above):
+        return f"{source}: {key}"
+    return f"--{key}"
+
+
+def _allowed(problem: str) -> str:
+    """In words, what jsonargparse expected."""
+    if choices := re.search(r"Literal\[(.*?)\]", problem):
+        names = [name.strip(" '\"") for name in choices[1].split(",")]
+        return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    if size := re.search(r"tuple with (\d+) elements", problem):
+        return f"a list of {size[1]} values"
+    words = [_WORDS[name] for name in re.findall(r"Expected a <class '(\w+)'>", problem) if name in _WORDS]
+    return " or ".join(dict.fromkeys(words)) or problem
+
+
+def _quoted(value: str) -> str:
+    return repr(value.strip("'\""))
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
 
 
 def _summary(function: Callable[..., Any]) -> str:
     """A docstring's text up to its list of arguments."""
-    return re.split(r"\n\s*(?:Args|Raises|Returns):", function.__doc__ or "")[0].strip()
+    return re.split(r"\n\s*(?:Args|Raises|Returns):", inspect.getdoc(function) or "")[0].strip()
