@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from itertools import takewhile
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
@@ -66,9 +68,16 @@ def explain(error: Exception, parser: ArgumentParser, arguments: Sequence[str], 
 
 
 def call(function: Callable[..., Any], prog: str, arguments: Sequence[str]) -> Any:
-    """Calls `function` with what the command line says: required parameters by position, others by --name."""
+    """Calls `function` with what the command line says: required parameters by position, others by --name.
+
+    Where the first parameter is a list of texts, all words before the first option belong to it.
+    """
     parser = make_parser(prog, _summary(function))
     parser.add_function_arguments(function, as_group=False, as_positional=True)
+    first = next(iter(inspect.signature(function).parameters.values()))
+    if first.annotation == "list[str]":
+        words = list(takewhile(lambda word: not word.startswith("-"), arguments))
+        arguments = [json.dumps(words), *arguments[len(words) :]] if words else arguments
     space = parse(parser, arguments)
     return function(**vars(parser.instantiate(space)))
 
