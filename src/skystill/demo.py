@@ -1,0 +1,171 @@
+"""The whole path on an embedded default: scenes, teacher, student alone, student with LTD, proof.
+
+Everything a real run does, by the same functions that the verbs call, on rendered scenes and with the teacher that
+ships in `assets/` (its recipe: recipes/gfl_lite0_synthetic.yaml).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from skystill.data.config import DataConfig
+from skystill.data.module import DataModule
+from skystill.detectors.base import Detector
+from skystill.detectors.weights import load
+from skystill.errors import WeightsError
+from skystill.evaluation.coco import CocoEvaluator, CocoScores
+from skystill.evaluation.compare import FIGURES, Run, gap_closed, read_runs, text_of
+from skystill.evaluation.cost import Cost, measure_cost
+from skystill.evaluation.draw import picture_data_uri, side_by_side
+from skystill.evaluation.report import Section, TableData, write_report
+from skystill.evaluation.sections import bindings_section, curves_section
+from skystill.training import fit
+from skystill.training.recipe import DetectorConfig, MethodConfig, OptimConfig, Recipe, TeacherConfig, TrainerConfig
+from skystill.training.scoring import collect
+
+TEACHER = Path(__file__).parent / "assets" / "demo_teacher.safetensors"
+TEACHER_FLOOR = 5.0  # AP on the demo's test scenes under which the shipped teacher must have been damaged
+PICTURES = 6  # scenes in the report
+NAMES = {"teacher": "teacher", "alone": "student alone", "ltd": "student with LTD"}
+
+
+def demo_recipe(out: Path, seed: int = 0) -> Recipe:
+    """The demo's recipe: a student of a third of a million weights, from scratch, five minutes on two cores for both
+    runs."""
+    return Recipe(
+        data=DataConfig(
+            format="synthetic", scene_size=256, scenes_train=360, scenes_val=40, scenes_test=160, batch=8, workers=0
+        ),
+        detector=DetectorConfig("gfl_mnv3s_050", {"neck_channels": 48, "head_channels": 48, "head_depth": 1}),
+        teacher=TeacherConfig([str(TEACHER)]),
+        method=MethodConfig("ltd"),
+        optim=OptimConfig("adamw", lr=3e-3, warmup=40, ema=0.98),
+        trainer=TrainerConfig(epochs=8, val_every=2, clip=10.0, accelerator="cpu"),
+        seed=seed,
+        out=str(out),
+        name="demo",
+    )
+
+
+def run_demo(out: Path, seed: int = 0) -> dict[str, Any]:
+    """Runs the demo into the folder `out`. Returns what summary.json holds.
+
+    Errors: WeightsError when the shipped teacher is missing or scores below its floor; ConfigError when `out` holds a
+    run already.
+    """
+    console, started = Console(), time.perf_counter()
+    recipe = demo_recipe(out, seed)
+    runs = {"alone": out / "alone", "ltd": out / "ltd"}
+    for folder in runs.values():
+        fit.run_folder(replace(recipe, out=str(folder)), "demo", resume=False)
+
+    console.rule("1  scenes")
+    data = DataModule(recipe.data, seed)
+    data.setup()
+    console.print(
+        f"{recipe.data.scenes_train} synthetic scenes to learn from, {recipe.data.scenes_test} held out for the test, "
+        f"{recipe.data.scene_size} px. Classes: {', '.join(data.classes)}.",
+        highlight=False,
+    )
+    console.rule("2  teacher")
+    detectors: dict[str, Detector] = {"teacher": load(TEACHER)}
+    seen = {"teacher": collect(detectors["teacher"], data, "test")}
+    scores = {"teacher": seen["teacher"].compute()}
+    console.print(f"{TEACHER.name}: AP {scores['teacher'].ap:.1f} on the test scenes.", highlight=False)
+    if not scores["teacher"].ap >= TEACHER_FLOOR:
+        raise WeightsError(
+            f"{TEACHER}: AP {scores['teacher'].ap:.1f} on the test scenes; it is damaged. Install again."
+        )
+
+    for number, (key, run) in enumerate((("alone", fit.train), ("ltd", fit.distill)), 3):
+        console.rule(f"{number}  {NAMES[key]}")
+        run(replace(recipe, out=str(runs[key])))
+        detectors[key] = load(runs[key] / "student.safetensors")
+        seen[key] = collect(detectors[key], data, "test")
+        scores[key] = seen[key].compute()
+
+    console.rule("5  proof")
+    image, _ = data.datasets["test"][0]
+    pixels = image.permute(1, 2, 0).contiguous().numpy()
+    costs = {key: measure_cost(detector, pixels, runs=20) for key, detector in detectors.items()}
+    closed = gap_closed(*(scores[key].ap for key in ("teacher", "alone", "ltd")))
+    summary = {key: _summary(scores[key], costs[key]) for key in NAMES} | {"gap_closed": closed, "seed": seed}
+    table = _table(scores, costs)
+    write_report(
+        out / "report.html",
+        "A student, alone and with LTD",
+        f"skystill demo, seed {seed}: the same student, scenes, order and schedule; only the second had a teacher.",
+        _sections(table, _verdict(scores, closed), read_runs(list(runs.values())), _pictures(data, seen)),
+    )
+    summary |= {
+        "seconds": round(time.perf_counter() - started, 1),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    console.print(_rich(table))
+    console.print(_verdict(scores, closed), highlight=False)
+    console.print(f"{summary['seconds']:.0f} s, peak {summary['peak_mb']:.0f} MB", highlight=False)
+    console.print(f"report   {out / 'report.html'}\nstudent  {runs['ltd'] / 'student.safetensors'}", highlight=False)
+    return summary
+
+
+def _summary(scores: CocoScores, cost: Cost) -> dict[str, Any]:
+    """A detector's line of summary.json; a figure without objects is null."""
+    figures = {name: None if math.isnan(value) else round(value, 3) for name, value in scores.summary().items()}
+    return {**figures, "parameters": cost.parameters, "gflops": round(cost.gflops, 4), "ms": round(cost.total.p50, 2)}
+
+
+def _verdict(scores: dict[str, CocoScores], closed: float) -> str:
+    gain = scores["ltd"].ap - scores["alone"].ap
+    return f"LTD: {gain:+.1f} AP over the student alone; {closed:.0%} of its gap to the teacher is closed."
+
+
+def _table(scores: dict[str, CocoScores], costs: dict[str, Cost]) -> TableData:
+    rows = []
+    for key, name in NAMES.items():
+        cost = costs[key]
+        figures = [text_of(getattr(scores[key], figure)) for figure in FIGURES]
+        price = [f"{cost.parameters / 1e6:.2f}", f"{cost.gflops:.2f}", f"{cost.total.p50:.0f}"]
+        rows.append([name, *figures, *price])
+    return TableData(["", *FIGURES.values(), "M params", "GFLOPs", "ms p50"], rows, mark=len(rows) - 1)
+
+
+def _rich(table: TableData) -> Table:
+    shown = Table(title="test scenes")
+    for number, column in enumerate(table.columns):
+        shown.add_column(column, justify="right" if number else "left")
+    for number, row in enumerate(table.rows):
+        shown.add_row(*row, style="bold green" if number == table.mark else None)
+    return shown
+
+
+def _pictures(data: DataModule, seen: dict[str, CocoEvaluator]) -> list[tuple[str, str]]:
+    """The first test scenes that hold objects: truth, teacher, alone, distilled."""
+    pictures: list[tuple[str, str]] = []
+    for index, truth in enumerate(seen["teacher"].targets):
+        if len(truth) and len(pictures) < PICTURES:
+            image, _ = data.datasets["test"][index]
+            found = {NAMES[key]: evaluator.detections[index].above(0.3) for key, evaluator in seen.items()}
+            sheet = side_by_side(image, {"truth": truth, **found}, data.classes)
+            pictures.append((picture_data_uri(sheet), f"{truth.name}: detections that score 0.3 or more"))
+    return pictures
+
+
+def _sections(table: TableData, verdict: str, runs: list[Run], pictures: list[tuple[str, str]]) -> list[Section]:
+    recipe = (runs[1].folder / "recipe.yaml").read_text(encoding="utf-8")
+    return [
+        Section("Result", [verdict], [table]),
+        Section("What they see", ["The first test scenes, not chosen."], images=pictures),
+        curves_section(runs),
+        *bindings_section(runs),
+        Section("How it was made", details={"recipe": recipe, "metrics": json.dumps(runs[1].metrics, indent=1)}),
+    ]
