@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
     from skystill.evaluation.coco import CocoEvaluator, CocoScores
 
-_TEXT = """Score weights (.safetensors or .onnx) on a split of the recipe's data: COCO's AP set and VOC's AP50, by class and by
-size, with parameters, FLOPs, latency and memory. The recipe may be a run's own recipe.yaml."""
+_TEXT = """Score weights (.safetensors or .onnx) on a split of the recipe's data: COCO's AP set and VOC's AP50, by class
+and by size, with parameters, FLOPs, latency and memory. The recipe may be a run's own recipe.yaml.
+
+  skystill evaluate student.safetensors runs/ship/recipe.yaml --split test --save scores"""
 
 
 def evaluate(arguments: Sequence[str]) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
 from skystill.cli.parsing import make_parser, parse
 from skystill.errors import ConfigError
@@ -43,7 +44,7 @@ def parse_recipe(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Reci
 
 
 def check_file(path: Path) -> None:
-    """Refuses a recipe that is missing, no YAML, or holds a key that recipes do not have: ConfigError with the place."""
+    """Refuses a recipe that is missing, is no YAML or holds an unknown key, with a ConfigError that names the place."""
     if not path.is_file():
         raise ConfigError(f"{path}: no such recipe. Recipes are YAML files, e.g. those in recipes/.")
     try:
@@ -73,5 +74,5 @@ def _check_keys(path: Path, values: Any, kind: type, prefix: str) -> None:
 
 def _recipe_files(arguments: Sequence[str]) -> list[str]:
     """The files that --recipe names, in order."""
-    following = [b for a, b in zip(arguments, arguments[1:], strict=False) if a == "--recipe"]
+    following = [b for a, b in pairwise(arguments) if a == "--recipe"]
     return following or [a.split("=", 1)[1] for a in arguments if a.startswith("--recipe=")]

@@ -8,10 +8,16 @@ from pathlib import Path
 from skystill.cli.quiet import quiet_libraries
 from skystill.cli.recipes import parse_recipe, recipe_parser
 
-_TRAIN = """Train the recipe's detector alone, on truth only. The teacher and method of a distillation recipe are passed over,
-so this gives the baseline that `skystill distill` is held against."""
+_TRAIN = """Train the recipe's detector alone, on truth only. The teacher and method of a distillation recipe are passed
+over, so this gives the baseline that `skystill distill` is held against.
 
-_DISTILL = """Train the recipe's detector under one or more frozen teachers."""
+  skystill train recipes/gfl_lite0_synthetic.yaml
+  skystill train recipe.yaml --data.root DIR --trainer.epochs 24 --out runs/long"""
+
+_DISTILL = """Train the recipe's detector under one or more frozen teachers.
+
+  skystill distill recipe.yaml --teacher.weights [teacher.safetensors]
+  skystill distill recipe.yaml --teacher.weights [teacher.safetensors] --resume"""
 
 
 def train(arguments: Sequence[str]) -> None:
@@ -29,10 +35,13 @@ def _fit(verb: str, text: str, arguments: Sequence[str]) -> None:
     parser.add_argument("--resume", action="store_true", help="Go on with the run that the folder holds.")
     recipe, space = parse_recipe(parser, arguments)
     quiet_libraries()
+    from pytorch_lightning.utilities import rank_zero_only
+
     from skystill.training import fit  # after parsing, so that --help is fast
 
     folder = (fit.train if verb == "train" else fit.distill)(recipe, resume=bool(space.resume))
-    show_run(folder)
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        show_run(folder)
 
 
 def show_run(folder: Path) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from skystill.detectors.base import Detector
+from skystill.detectors.weights import save
 from skystill.training.task import Task
 
 
@@ -32,7 +36,7 @@ class EMA(pl.Callback):
         if self._loaded is not None:
             self._average.load_state_dict(self._loaded)
         self._average.requires_grad_(False)
-        pl_module.set_averaged(self._average.module)
+        pl_module.set_averaged(cast(Detector, self._average.module))
         self._step = trainer.global_step
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
@@ -103,6 +107,65 @@ class EpochLine(pl.Callback):
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs
         seconds = time.perf_counter() - self._start
         print(f"epoch {epoch}/{epochs} {seconds:.0f} s | loss {values['train/loss']:.3f} = {terms}{score}", flush=True)
+
+
+class LastEpochValidates(pl.Callback):
+    """Validates after the last epoch too, whatever trainer.val_every says."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lightning asks the Trainer anew after every epoch."""
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            trainer.check_val_every_n_epoch = 1
+
+
+class BestWeights(pl.Callback):
+    """Writes the plain detector whenever a validation beats all before it in COCO's AP.
+
+    path: the weights file. notes: kept in its header beside epoch and scores.
+    """
+
+    def __init__(self, path: Path, notes: dict[str, Any]) -> None:
+        self.path, self.notes = path, notes
+        self.ap, self.epoch = -1.0, 0
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Saves when this epoch is the best so far."""
+        assert isinstance(pl_module, Task)
+        assert pl_module.scores is not None
+        ap = float(trainer.callback_metrics["val/ap"])
+        if ap <= self.ap:
+            return
+        self.ap, self.epoch = ap, trainer.current_epoch + 1
+        if trainer.is_global_zero:
+            notes = {**self.notes, "epoch": self.epoch, "val": pl_module.scores.summary()}
+            save(pl_module.best_weights, self.path, notes)
+
+    def summary(self) -> dict[str, float]:
+        """epoch: whose weights were kept, counted from 1. ap: its score on val."""
+        return {"epoch": self.epoch, "ap": self.ap}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The score to beat, for the checkpoint."""
+        return {"ap": self.ap, "epoch": self.epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The score to beat, from the checkpoint."""
+        self.ap, self.epoch = state_dict["ap"], state_dict["epoch"]
+
+
+class EarlierRows(pl.Callback):
+    """Puts the rows of an interrupted run's metrics.csv back, since Lightning's CSVLogger starts a new file."""
+
+    def __init__(self, rows: list[dict[str, str]]) -> None:
+        self.rows = rows
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes the rows of the epochs that the checkpoint holds."""
+        kept = [row for row in self.rows if int(row["epoch"]) < trainer.current_epoch]
+        for logger in trainer.loggers if kept and trainer.is_global_zero else ():
+            if isinstance(logger, CSVLogger):
+                logger.experiment.metrics[:0] = kept
+                logger.save()
 
 
 def _wait() -> None:

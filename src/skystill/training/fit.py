@@ -11,15 +11,13 @@ import platform
 import shlex
 import sys
 import time
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from skystill.data.module import DataModule, Split
 from skystill.detectors.base import Detector
@@ -27,7 +25,9 @@ from skystill.detectors.weights import create, load, save
 from skystill.distillation.distiller import Distiller
 from skystill.distillation.methods import make_method
 from skystill.errors import ConfigError
-from skystill.training.callbacks import EMA, EpochLine, StepTimer
+from skystill.training.callbacks import BestWeights, StepTimer
+from skystill.training.folder import run_folder, write_whole
+from skystill.training.loop import make_trainer, run_loop
 from skystill.training.recipe import Recipe
 from skystill.training.scoring import collect
 from skystill.training.task import Distill, Task, Train, freeze_stages
@@ -58,36 +58,22 @@ def _run(recipe: Recipe, method: str, resume: bool) -> Path:
         freeze_stages(detector.get_submodule("backbone"), recipe.detector.freeze)
     task = _task(recipe, method, detector)
     if recipe.trainer.channels_last:
-        task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        task.to(memory_format=torch.channels_last)
     if recipe.trainer.compile:
         detector.compile()
-    recipe.write(folder / "recipe.yaml")
-    timer = StepTimer()
-    trainer = _trainer(recipe, folder, timer)
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        folder.mkdir(parents=True, exist_ok=True)
+        recipe.write(folder / "recipe.yaml")
+    timer, best = StepTimer(), BestWeights(folder / "best.safetensors", {"method": method, "seed": recipe.seed})
+    compares = recipe.trainer.epochs > recipe.trainer.val_every and "val" in data.datasets
+    trainer = make_trainer(recipe, folder, [timer, best] if compares else [timer])
     started = time.perf_counter()
-    last = folder / "checkpoints" / "last.ckpt"
-    trainer.fit(task, data, ckpt_path=last if resume else None, weights_only=True)
+    run_loop(trainer, task, data, folder, resume)
     seconds = time.perf_counter() - started
     if trainer.is_global_zero:
-        _finish(recipe, method, folder, task, data, timer, seconds)
-    return folder
-
-
-def run_folder(recipe: Recipe, method: str, resume: bool) -> Path:
-    """The run's folder, made if need be. Errors: ConfigError when it holds another run or cannot be written."""
-    folder = Path(recipe.out or f"runs/{recipe.name or 'run'}-{method}-seed{recipe.seed}")
-    held = (folder / "checkpoints" / "last.ckpt").is_file()
-    if resume and not held:
-        raise ConfigError(f"{folder}: no checkpoint to resume from. Leave --resume away to start.")
-    if not resume and (held or (folder / "metrics.json").exists()):
-        raise ConfigError(f"{folder}: holds a run already. Add --resume to go on with it, or give another --out.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written ({error.strerror}). Give another --out.") from error
+        data.trainer = None  # one process scores every image, not its share of them
+        extra = {"best": best.summary()} if compares else {}
+        _finish(recipe, method, folder, task, data, {"train_s": round(seconds, 1), **timer.summary(), **extra})
     return folder
 
 
@@ -114,66 +100,7 @@ def _task(recipe: Recipe, method: str, detector: Detector) -> Task:
     return Distill(recipe, Distiller(detector, teachers, settled, wanted.scale, wanted.bf16))
 
 
-def _trainer(recipe: Recipe, folder: Path, timer: StepTimer) -> pl.Trainer:
-    config = recipe.trainer
-    loggers: list[Logger] = [
-        CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1),
-        TensorBoardLogger(folder, name="", version="tensorboard"),
-        *(_instance(spec) for spec in config.loggers),
-    ]
-    keep = ModelCheckpoint(
-        folder / "checkpoints",
-        filename="best",
-        monitor="val/ap" if _validates(recipe) else None,
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
-    )
-    callbacks: list[Callback] = [keep, timer]
-    shows_bar = config.progress and sys.stdout.isatty()
-    if recipe.optim.ema:
-        callbacks.append(EMA(recipe.optim.ema))
-    callbacks.append(RichProgressBar(leave=False) if shows_bar else EpochLine())
-    several = config.devices not in (1, "1") and config.strategy == "auto"
-    return pl.Trainer(
-        accelerator=config.accelerator,
-        devices=config.devices,
-        # Bindings that fade out leave adapters without gradient, which plain ddp refuses.
-        strategy="ddp_find_unused_parameters_true" if several else config.strategy,
-        precision=config.precision,
-        max_epochs=config.epochs,
-        gradient_clip_val=config.clip or None,
-        accumulate_grad_batches=config.accumulate,
-        check_val_every_n_epoch=config.val_every if config.epochs >= config.val_every else config.epochs,
-        logger=loggers,
-        callbacks=callbacks,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        enable_progress_bar=shows_bar,
-        enable_model_summary=False,
-        log_every_n_steps=10,
-        default_root_dir=folder,
-    )
-
-
-def _validates(recipe: Recipe) -> bool:
-    if recipe.data.format == "synthetic":
-        return recipe.data.scenes_val > 0
-    return recipe.data.val is not None
-
-
-def _instance(spec: dict[str, Any]) -> Logger:
-    module, _, name = spec.get("class_path", "").rpartition(".")
-    try:
-        logger: Logger = getattr(import_module(module), name)(**spec.get("init_args", {}))
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"trainer.loggers: {spec.get('class_path')!r} cannot be made ({error}).") from error
-    return logger
-
-
-def _finish(
-    recipe: Recipe, method: str, folder: Path, task: Task, data: DataModule, timer: StepTimer, seconds: float
-) -> None:
+def _finish(recipe: Recipe, method: str, folder: Path, task: Task, data: DataModule, figures: dict[str, Any]) -> None:
     """Scores val and test with the final weights, saves the plain detector, writes metrics.json."""
     detector = task.best_weights.eval()
     splits: list[Split] = ["val", "test"] if recipe.trainer.test else ["val"]
@@ -181,21 +108,20 @@ def _finish(
     scores = {
         s: collect(detector, data, s, recipe.trainer.max_dets, device).compute() for s in splits if s in data.datasets
     }
-    notes = {split: found.summary() for split, found in scores.items()}
+    notes: dict[str, Any] = {split: found.summary() for split, found in scores.items()}
     save(detector, folder / "student.safetensors", {"method": method, "seed": recipe.seed, **notes})
-    metrics = {
+    metrics: dict[str, Any] = {
         "name": recipe.name or folder.name,
         "method": method,
         "seed": recipe.seed,
         **{split: found.as_dict() for split, found in scores.items()},
         "epochs": recipe.trainer.epochs,
-        "train_s": round(seconds, 1),
-        **timer.summary(),
+        **figures,
         "command": shlex.join(["skystill", *sys.argv[1:]]),
         "machine": machine(),
         "versions": {name: version(name) for name in PACKAGES},
     }
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    write_whole(folder / "metrics.json", json.dumps(metrics, indent=1))
 
 
 def machine() -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -80,8 +81,9 @@ class Task(pl.LightningModule, ABC):
         bad = [f"{name} is {value.item()}" for name, value in terms.items() if not torch.isfinite(value)]
         names = ", ".join(t.name for t in batch.targets)
         raise DivergedError(
-            f"epoch {self.current_epoch}, step {self.global_step}: loss term {', '.join(bad) or 'sum overflows'}; images: "
-            f"{names}. Lower optim.lr or raise optim.warmup, and look at these images with `skystill data inspect`."
+            f"epoch {self.current_epoch}, step {self.global_step}: loss term {', '.join(bad) or 'sum overflows'}; "
+            f"images: {names}. Lower optim.lr or raise optim.warmup, and look at these images with "
+            "`skystill data inspect`."
         )
 
     def on_validation_epoch_start(self) -> None:
@@ -103,7 +105,7 @@ class Task(pl.LightningModule, ABC):
         figures = {f"val/{k}": (0.0 if math.isnan(v) else v) for k, v in self.scores.summary().items()}
         self.log_dict(figures, rank_zero_only=self.trainer.world_size == 1, sync_dist=False)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW or SGD, warm-up, then cosine or steps."""
         steps = int(self.trainer.estimated_stepping_batches)
         per_epoch = max(1, steps // self.recipe.trainer.epochs)

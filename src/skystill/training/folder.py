@@ -1,0 +1,34 @@
+"""The run folder: where it lies, what may be in it before a run, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from skystill.errors import ConfigError
+from skystill.training.recipe import Recipe
+
+LAST = Path("checkpoints") / "last.ckpt"
+
+
+def run_folder(recipe: Recipe, method: str, resume: bool) -> Path:
+    """The run's folder, not yet made. Errors: ConfigError when it holds another run or cannot be written."""
+    folder = Path(recipe.out or f"runs/{recipe.name or 'run'}-{method}-seed{recipe.seed}")
+    held = (folder / LAST).is_file()
+    if resume and not held:
+        raise ConfigError(f"{folder}: no checkpoint to resume from. Leave --resume away to start.")
+    if not resume and (held or (folder / "metrics.json").exists()):
+        raise ConfigError(f"{folder}: holds a run already. Add --resume to go on with it, or give another --out.")
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ConfigError(f"{folder}: cannot be made, since {there} is a file. Give another --out.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"{folder}: cannot be written. Give another --out.")
+    return folder
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file beside itself and renames it, so that nobody reads half of it."""
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,103 @@
+"""Lightning's Trainer as a recipe wants it, and an end by Ctrl-C that says how to go on."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
+
+from skystill.data.module import DataModule
+from skystill.errors import ConfigError
+from skystill.training.callbacks import EMA, EarlierRows, EpochLine, LastEpochValidates
+from skystill.training.folder import LAST
+from skystill.training.recipe import Recipe
+from skystill.training.task import Task
+
+
+def make_trainer(recipe: Recipe, folder: Path, callbacks: list[Callback]) -> pl.Trainer:
+    """The Trainer, with its loggers and checkpoints in `folder`. Errors: ConfigError for what Lightning refuses."""
+    config = recipe.trainer
+    rows = _rows(folder / "metrics.csv")  # before a logger deletes them
+    loggers: list[Logger] = [
+        CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1),
+        TensorBoardLogger(folder, name="", version="tensorboard"),
+        *(_instance(spec) for spec in config.loggers),
+    ]
+    # Every epoch, whether it was validated, or better, or neither: what --resume goes on from.
+    last = ModelCheckpoint(
+        folder / LAST.parent, filename=LAST.stem, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    shows_bar = config.progress and sys.stdout.isatty()
+    several = config.devices not in (1, "1") and config.strategy == "auto"
+    try:
+        return pl.Trainer(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            # Bindings that fade out leave adapters without gradient, which plain ddp refuses.
+            strategy="ddp_find_unused_parameters_true" if several else config.strategy,
+            precision=config.precision,
+            max_epochs=config.epochs,
+            gradient_clip_val=config.clip or None,
+            accumulate_grad_batches=config.accumulate,
+            check_val_every_n_epoch=config.val_every,
+            logger=loggers,
+            callbacks=[
+                EarlierRows(rows),
+                *([EMA(recipe.optim.ema)] if recipe.optim.ema else []),
+                LastEpochValidates(),
+                RichProgressBar(leave=False) if shows_bar else EpochLine(),
+                *callbacks,
+                last,
+            ],
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            enable_progress_bar=shows_bar,
+            enable_model_summary=False,
+            log_every_n_steps=10,
+            default_root_dir=folder,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigError(f"the trainer cannot be made: {error}") from error
+
+
+def run_loop(trainer: pl.Trainer, task: Task, data: DataModule, folder: Path, resume: bool) -> None:
+    """Fits. Ctrl-C raises KeyboardInterrupt with a line that says whether and how to go on."""
+    try:
+        trainer.fit(task, data, ckpt_path=folder / LAST if resume else None, weights_only=True)
+    except SystemExit as stop:  # Lightning's answer to Ctrl-C, which it ignores from then on
+        if not trainer.interrupted:
+            raise
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        where = f"interrupted in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
+        if (folder / LAST).is_file():
+            mend = f"{folder} holds all whole epochs. Give the same command with --resume to go on."
+        else:
+            mend = f"{folder} holds no whole epoch yet. Give the same command to start again."
+        raise KeyboardInterrupt(f"{where}; {mend}") from stop
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{name: cell for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+
+
+def _instance(spec: dict[str, Any]) -> Logger:
+    path = str(spec.get("class_path", ""))
+    module, _, name = path.rpartition(".")
+    try:
+        logger = getattr(import_module(module), name)(**spec.get("init_args") or {})
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ConfigError(f"trainer.loggers: {path!r} cannot be made ({error}).") from error
+    if not isinstance(logger, Logger):
+        raise ConfigError(f"trainer.loggers: {path!r} is no Lightning logger; those derive from {Logger.__module__}.")
+    return logger
