@@ -54,8 +54,8 @@ def _record(image: Path, truths: Path) -> Record:
         rows += [values] if values else []
     table = np.array(rows, dtype=np.float64).reshape(-1, 5)
     height, width = image_size(image)
-    flags = np.zeros((2, len(table)), dtype=np.bool_)
-    return Record(image, width, height, table[:, :4], table[:, 4].astype(np.int64) - 1, *flags, str(truth))
+    no = np.zeros(len(table), dtype=np.bool_)
+    return Record(image, width, height, table[:, :4], table[:, 4].astype(np.int64) - 1, no, no, str(truth))
 
 
 def main(source: str, destination: str) -> None:

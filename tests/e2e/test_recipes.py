@@ -93,8 +93,8 @@ def published_nwpu(folder: Path, images: int) -> None:
         scene = render(i, size=96)
         Image.fromarray(scene.image).save(folder / "positive image set" / f"{i:03d}.jpg")
         lines = [
-            f"({x1:.0f},{y1:.0f}),({x2:.0f},{y2:.0f}),{label + 1} \n"
-            for (x1, y1, x2, y2), label in zip(scene.boxes + [0, 0, 1, 1], scene.labels, strict=True)
+            f"({x1:.0f},{y1:.0f}),({x2 + 1:.0f},{y2 + 1:.0f}),{label + 1} \n"
+            for (x1, y1, x2, y2), label in zip(scene.boxes, scene.labels, strict=True)
         ]
         (folder / "ground truth" / f"{i:03d}.txt").write_text("".join(lines) + "\n")
 

@@ -1,0 +1,60 @@
+"""Every example runs as its docstring says, and prints what it promises."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import skystill
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+# Example -> arguments, and what its output must hold.
+RUNS: dict[str, tuple[list[str], list[str]]] = {
+    "five_lines": ([], [r"^qfl +\d", r"^ccd +\d", r"^sem +\d", r"^loc +\d"]),
+    "plain_loop": (
+        ["2"],
+        [r"^step 0: qfl", r"^step 1: qfl .* ccd .* gates .* sem .* loc", r"^beta$", r"^alpha$", "saved"],
+    ),
+    "own_method": ([], [r"'same_level': \d"]),
+    "export_and_detect": ([], [r"MiB, compared: .*'detections': [1-9]", r"^ship 0\.0\d+ \["]),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_example_prints_what_it_promises(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options, expected = RUNS[name]
+    path = EXAMPLES / f"{name}.py"
+    monkeypatch.setattr(sys, "argv", [str(path), *options])
+    runpy.run_path(str(path), run_name="__main__")
+    printed = capsys.readouterr().out
+    for pattern in expected:
+        assert re.search(pattern, printed, re.MULTILINE), (pattern, printed)
+    assert "nan" not in printed
+
+
+def test_every_example_is_run() -> None:
+    elsewhere = {"nwpu_to_voc"}  # by test_recipes.py
+    assert {p.stem for p in EXAMPLES.glob("*.py")} == set(RUNS) | elsewhere
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda p: p.stem)
+def test_docstring_names_its_own_command(path: Path) -> None:
+    assert f"    python examples/{path.name}" in path.read_text().split('"""')[1]
+
+
+def test_the_method_of_the_example_is_zero_for_a_perfect_student() -> None:
+    method = runpy.run_path(str(EXAMPLES / "own_method.py"))["SameLevel"]()
+    detector = skystill.create("gfl_mnv3s_050", ["car"]).eval()
+    with torch.no_grad():
+        knowledge = detector(torch.rand(1, 3, 128, 128)).knowledge
+    method.build(knowledge, knowledge)
+    for adapt in method.adapt:
+        torch.nn.init.dirac_(adapt.weight)
+        torch.nn.init.zeros_(adapt.bias)
+    (loss,) = method(knowledge, knowledge, []).values()
+    assert float(loss) == pytest.approx(0, abs=1e-5)
