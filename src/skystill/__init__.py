@@ -38,7 +38,7 @@ __all__ = [
     "create",
     "load",
     "save",
-]  # noqa: E501
+]
 
 if TYPE_CHECKING:
     from skystill.detectors.base import Detector

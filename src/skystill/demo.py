@@ -29,6 +29,7 @@ from skystill.evaluation.draw import picture_data_uri, side_by_side
 from skystill.evaluation.report import Section, TableData, write_report
 from skystill.evaluation.sections import bindings_section, curves_section
 from skystill.training import fit
+from skystill.training.folder import run_folder
 from skystill.training.recipe import DetectorConfig, MethodConfig, OptimConfig, Recipe, TeacherConfig, TrainerConfig
 from skystill.training.scoring import collect
 
@@ -66,7 +67,7 @@ def run_demo(out: Path, seed: int = 0) -> dict[str, Any]:
     recipe = demo_recipe(out, seed)
     runs = {"alone": out / "alone", "ltd": out / "ltd"}
     for folder in runs.values():
-        fit.run_folder(replace(recipe, out=str(folder)), "demo", resume=False)
+        run_folder(replace(recipe, out=str(folder)), "demo", resume=False)
 
     console.rule("1  scenes")
     data = DataModule(recipe.data, seed)

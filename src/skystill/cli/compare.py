@@ -55,7 +55,9 @@ def report(runs: list[str], out: str = "report.html", split: Literal["val", "tes
         "Accuracy",
         tables=[scores_table(read, split)],
         images=[(svg_data_uri(compare_plot(read, split)), f"COCO's figures on {split}")],
-        details={f"metrics.json of {name}": json.dumps(run.metrics, indent=1) for name, run in zip(names, read, strict=True)},
+        details={
+            f"metrics.json of {name}": json.dumps(run.metrics, indent=1) for name, run in zip(names, read, strict=True)
+        },
     )
     sections = [scores, curves_section(read), *bindings_section(read)]
     print(f"wrote {write_report(Path(out), 'skystill: runs side by side', ', '.join(names), sections)}")

@@ -24,7 +24,7 @@ FIGURES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_s": "AP S", "ap_m": "
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run. metrics: its metrics.json. curves: the rows of its metrics.csv, each with the columns it fills."""
+    """One finished run. metrics: its metrics.json. curves: rows of its metrics.csv, each with the columns it fills."""
 
     folder: Path
     metrics: dict[str, Any]

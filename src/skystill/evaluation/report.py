@@ -94,4 +94,6 @@ def _table(table: TableData) -> str:
         cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
         rows.append(f'<tr class="mark">{cells}</tr>' if number == table.mark else f"<tr>{cells}</tr>")
     caption = f"<caption>{html.escape(table.caption)}</caption>" if table.caption else ""
-    return f'<div class="wide"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    return (
+        f'<div class="wide"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    )
