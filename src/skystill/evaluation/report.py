@@ -32,6 +32,7 @@ figure img { display: block; max-width: 100%; height: auto; background: #fff; bo
 figcaption { padding-top: .5rem; }
 details { margin: .8rem 0; } pre { overflow-x: auto; background: var(--card); padding: .8rem; border-radius: 8px;
   font-size: .82rem; }
+@media (max-width: 40rem) { figure img { max-width: 48rem; } }
 @media print { figure, table { break-inside: avoid; } }
 """
 
@@ -63,7 +64,8 @@ def write_report(path: Path, title: str, lead: str, sections: Sequence[Section])
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>\n'
-        f"<body><main><h1>{html.escape(title)}</h1>\n<p class='soft'>{html.escape(lead)}</p>\n{body}\n</main></body></html>\n"
+        f"<body><main><h1>{html.escape(title)}</h1>\n<p class='soft'>{html.escape(lead)}</p>\n{body}\n"
+        "</main></body></html>\n"
     )
     partial = path.with_name(path.name + ".part")
     try:
@@ -81,7 +83,9 @@ def _section(section: Section) -> str:
     parts += [_table(table) for table in section.tables]
     for uri, caption in section.images:
         words = html.escape(caption)
-        parts.append(f'<figure><img src="{uri}" alt="{words}"><figcaption>{words}</figcaption></figure>')
+        parts.append(
+            f'<figure><div class="wide"><img src="{uri}" alt="{words}"></div><figcaption>{words}</figcaption></figure>'
+        )
     for name, text in section.details.items():
         parts.append(f"<details><summary>{html.escape(name)}</summary><pre>{html.escape(text)}</pre></details>")
     return "\n".join(parts)
