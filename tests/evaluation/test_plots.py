@@ -101,6 +101,7 @@ def test_binding_matrices_name_levels_and_share_a_scale():
     assert texts(first) == ["0.50", "0.25", "0.25", "0.00", "1.00", "0.00"]
     assert (ticks(first.yaxis), ticks(first.xaxis)) == (["P4", "P5"], ["P4", "P5", "P6"])
     assert (first.get_ylabel(), first.get_xlabel()) == ("student level", "teacher level")
+    assert (second.get_ylabel(), second.get_xlabel()) == ("calibrated level", "student level")
     assert first.images[0].get_clim() == second.images[0].get_clim() == (0, 2)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["alpha", "beta"]
 
@@ -111,7 +112,11 @@ def test_numbers_stand_out_from_their_cell():
 
 
 def test_compare_bars_show_the_mean_and_each_seed():
-    groups = {"alone": {"AP": [40.0, 42.0], "AP50": [60.0]}, "LTD": {"AP": [45.0, 46.0, math.nan], "AP50": [math.nan]}}
+    nan = math.nan
+    groups = {
+        "alone": {"AP": [40.0, 42.0], "AP50": [60.0], "AP L": [nan, nan]},
+        "LTD": {"AP": [45.0, 46.0, nan], "AP50": [nan]},
+    }
     (axes,) = compare_bars(groups, unit="score").axes
     heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
     assert heights[0] == [41, 60]

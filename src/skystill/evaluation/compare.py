@@ -9,6 +9,7 @@ import csv
 import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,16 @@ def read_curves(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        return [{key: float(cell) for key, cell in row.items() if cell} for row in csv.DictReader(file)]
+        return [_numbers(row) for row in csv.DictReader(file)]
+
+
+def _numbers(row: dict[str, str]) -> dict[str, float]:
+    """A run that was cut off may end in half a row, so what is no number is left out, not refused."""
+    numbers = {}
+    for key, cell in row.items():
+        with suppress(ValueError, TypeError):
+            numbers[key] = float(cell)
+    return numbers
 
 
 def gap_closed(teacher: float, alone: float, distilled: float) -> float:
@@ -85,11 +95,13 @@ def gap_closed(teacher: float, alone: float, distilled: float) -> float:
 
 def compare_table(runs: Sequence[Run], split: str = "test") -> Table:
     """A terminal table: a row a run; the best of each figure stands out."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"on {split}")
+    table = Table(title=f"on {split}", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for name in ("run", "method", "seed"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=name != "run", overflow="fold")
     for title in (*FIGURES.values(), "s/step", "MiB"):
         table.add_column(title, justify="right")
     best = {name: max((run.figure(name, split) for run in runs), default=math.nan, key=_ranked) for name in FIGURES}
@@ -101,7 +113,7 @@ def compare_table(runs: Sequence[Run], split: str = "test") -> Table:
             cells.append(f"[bold]{text}[/]" if len(runs) > 1 and value == best[name] else text)
         m = run.metrics
         rest = [text_of(m.get("step_s", math.nan), 3), text_of(m.get("peak_mb", math.nan), 0)]
-        table.add_row(str(m["name"]), str(m["method"]), str(m["seed"]), *cells, *rest)
+        table.add_row(escape(str(m["name"])), escape(str(m["method"])), str(m["seed"]), *cells, *rest)
     return table
 
 

@@ -43,6 +43,7 @@ _STYLE: dict[str, Any] = {
     "svg.hashsalt": "skystill",  # the same figure gives the same file
 }
 _GRID_LIMIT = 9  # panels of training_curves
+_BINDING_AXES = {"beta": ("calibrated level", "student level")}  # what rows and columns of a named matrix are
 
 
 def pr_curves(scores: CocoScores) -> Figure:
@@ -107,9 +108,11 @@ def training_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], columns: 
 
 
 def binding_matrices(matrices: Mapping[str, ArrayLike], first_level: int = 3) -> Figure:
-    """How student levels (rows) bind to teacher levels (columns): a heat map with numbers for each named matrix.
+    """How pyramid levels bind: a heat map with numbers for each named matrix.
 
-    matrices: name -> (L_s, L_t). first_level: the finest pyramid level, 3 for P3 (stride 8).
+    matrices: name -> (rows, columns). Rows are student levels and columns teacher levels, but in "beta" rows are
+    calibrated levels and columns the student levels that feed them. first_level: the finest pyramid level, 3 for P3
+    (stride 8).
     """
     with _style():
         figure, panels = _panels(1, max(1, len(matrices)), width=3.6, height=3.2)
@@ -119,16 +122,18 @@ def binding_matrices(matrices: Mapping[str, ArrayLike], first_level: int = 3) ->
             _heat(axes, value, [[f"{v:.2f}" for v in row] for row in value], limit)
             rows, columns = ([f"P{first_level + i}" for i in range(n)] for n in value.shape)
             _name_cells(axes, rows, columns)
-            axes.set(title=name, xlabel="teacher level", ylabel="student level")
+            of_rows, of_columns = _BINDING_AXES.get(name, ("student level", "teacher level"))
+            axes.set(title=name, xlabel=of_columns, ylabel=of_rows)
     return figure
 
 
 def compare_bars(groups: Mapping[str, Mapping[str, Sequence[float]]], unit: str = "score") -> Figure:
     """Bars side by side: a cluster per quantity, a bar per method (the mean), a dot per seed.
 
-    groups: method -> quantity -> one value a seed; nan values are left out.
+    groups: method -> quantity -> one value a seed; nan values are left out, and so are quantities without any value.
     """
-    quantities = list(dict.fromkeys(name for rows in groups.values() for name in rows))
+    values_of = [(name, values) for rows in groups.values() for name, values in rows.items()]
+    quantities = list(dict.fromkeys(name for name, values in values_of if not all(map(math.isnan, values))))
     width = 0.8 / max(1, len(groups))
     with _style():
         figure, (axes,) = _panels(1, 1, width=max(5.0, 0.34 * len(quantities) * len(groups) + 2.4), height=3.6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,6 +74,8 @@ def write_report(path: Path, title: str, lead: str, sections: Sequence[Section])
         partial.write_text(page, encoding="utf-8")
         os.replace(partial, path)
     except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
         raise DataError(f"{path}: cannot be written ({error.strerror}). Give another place.") from error
     return path
 
