@@ -19,6 +19,10 @@ RUNS: dict[str, tuple[list[str], list[str]]] = {
         [r"^step 0: qfl", r"^step 1: qfl .* ccd .* gates .* sem .* loc", r"^beta$", r"^alpha$", "saved"],
     ),
     "own_method": ([], [r"'same_level': \d"]),
+    "own_detector": (
+        [],
+        [r"'classification': .*'bbox_regression': .*'ccd': .*'sem': .*'loc': \d", "detections in noise"],
+    ),
     "export_and_detect": ([], [r"MiB, compared: .*'detections': [1-9]", r"^ship 0\.0\d+ \["]),
 }
 
