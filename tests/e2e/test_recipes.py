@@ -20,6 +20,7 @@ from skystill.detectors.weights import create, load, save
 from skystill.distillation.methods import make_method
 from skystill.errors import DataError
 from skystill.training import fit
+from skystill.training.folder import run_folder
 from skystill.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +76,7 @@ def test_teacher_weights_are_where_its_own_recipe_writes_them(
     (weights,) = student.teacher.weights
     teacher = parsed(ROOT / "recipes" / f"{path.stem.partition('_to_')[0]}_{_data_of(path)}.yaml")
     monkeypatch.chdir(tmp_path)
-    assert Path(weights).parent == fit.run_folder(teacher, "alone", resume=False)
+    assert Path(weights).parent == run_folder(teacher, "alone", resume=False)
     for key in ("format", "train", "test", "classes", "size", "crop"):
         assert getattr(student.data, key) == getattr(teacher.data, key), key
 
