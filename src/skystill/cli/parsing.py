@@ -6,7 +6,7 @@ import argparse
 import inspect
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import takewhile
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
 
 from skystill.errors import ConfigError
+
+_REFUSALS = (ArgumentError, argparse.ArgumentError, TypeError, ValueError)
 
 # What jsonargparse calls a type, and what a user writes for it.
 _WORDS = {
@@ -48,9 +50,20 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], source: str | None =
     """Parsed arguments. source: a file whose values are among them. Errors: ConfigError in one line."""
     try:
         return parser.parse_args(list(arguments))
-    except (ArgumentError, argparse.ArgumentError, TypeError, ValueError) as error:
+    except _REFUSALS as error:
         message = explain(error, parser, arguments, source)
         raise ConfigError(f"{message} See `{parser.prog} --help`.") from error
+
+
+def check_types(kind: type, values: Mapping[str, Any], place: str) -> None:
+    """Holds values against the parameters of `kind`; names that it lacks are passed over. Errors: ConfigError."""
+    parser = make_parser(place, "")
+    parser.add_class_arguments(kind)
+    known = {action.dest for action in parser._actions}
+    try:
+        parser.parse_object({name: value for name, value in values.items() if name in known})
+    except _REFUSALS as error:
+        raise ConfigError(f"{place}: {explain(error, parser, ()).removeprefix('--')}") from error
 
 
 def explain(error: Exception, parser: ArgumentParser, arguments: Sequence[str], source: str | None = None) -> str:

@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
-from skystill.cli.parsing import make_parser, parse
+from skystill.cli.parsing import check_types, make_parser, parse
 from skystill.errors import ConfigError
 from skystill.training.recipe import Recipe
 
@@ -38,6 +38,7 @@ def parse_recipe(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Reci
     space = parse(parser, arguments, files[-1] if files else None)
     made = parser.instantiate(space)
     recipe = Recipe(**{field.name: made[field.name] for field in fields(Recipe)})
+    _check_settings(recipe)
     if recipe.name is None and files:
         recipe.name = Path(files[-1]).stem
     return recipe, space
@@ -70,6 +71,16 @@ def _check_keys(path: Path, values: Any, kind: type, prefix: str) -> None:
             raise ConfigError(f"{where} has no key {str(key)!r}. {mend}")
         if is_dataclass(hints[key]):
             _check_keys(path, value, hints[key], f"{prefix}{key}.")
+
+
+def _check_settings(recipe: Recipe) -> None:
+    """Types of a detector's and a method's settings; names are left to those who make them, who list them all."""
+    from skystill.detectors.gfl import GFLConfig
+    from skystill.distillation.methods import METHODS
+
+    check_types(GFLConfig, recipe.detector.settings, "detector.settings")
+    if recipe.method.name in METHODS:
+        check_types(METHODS[recipe.method.name], recipe.method.settings, "method.settings")
 
 
 def _recipe_files(arguments: Sequence[str]) -> list[str]:

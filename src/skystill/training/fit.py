@@ -17,7 +17,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_only
 
 from skystill.data.module import DataModule, Split
 from skystill.detectors.base import Detector
@@ -61,12 +60,12 @@ def _run(recipe: Recipe, method: str, resume: bool) -> Path:
         task.to(memory_format=torch.channels_last)
     if recipe.trainer.compile:
         detector.compile()
-    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-        folder.mkdir(parents=True, exist_ok=True)
-        recipe.write(folder / "recipe.yaml")
     timer, best = StepTimer(), BestWeights(folder / "best.safetensors", {"method": method, "seed": recipe.seed})
     compares = recipe.trainer.epochs > recipe.trainer.val_every and "val" in data.datasets
     trainer = make_trainer(recipe, folder, [timer, best] if compares else [timer])
+    if trainer.is_global_zero:  # only now, when nothing can be refused any more
+        folder.mkdir(parents=True, exist_ok=True)
+        recipe.write(folder / "recipe.yaml")
     started = time.perf_counter()
     run_loop(trainer, task, data, folder, resume)
     seconds = time.perf_counter() - started

@@ -153,16 +153,32 @@ class Recipe:
 
     def check(self) -> None:
         """Refuses what cannot work, before anything is loaded."""
-        if self.trainer.epochs < 1:
-            raise ConfigError(f"trainer.epochs is {self.trainer.epochs}. Give at least 1.")
-        if self.optim.lr <= 0:
-            raise ConfigError(f"optim.lr is {self.optim.lr}. Give a positive learning rate.")
+        at_least = {
+            "trainer.epochs": (self.trainer.epochs, 1),
+            "trainer.accumulate": (self.trainer.accumulate, 1),
+            "trainer.val_every": (self.trainer.val_every, 1),
+            "trainer.max_dets": (self.trainer.max_dets, 1),
+            "trainer.clip": (self.trainer.clip, 0),
+            "optim.warmup": (self.optim.warmup, 0),
+            "optim.momentum": (self.optim.momentum, 0),
+            "optim.weight_decay": (self.optim.weight_decay, 0),
+            "detector.freeze": (self.detector.freeze, 0),
+            "seed": (self.seed, 0),
+        }
+        for key, (value, least) in at_least.items():
+            if not value >= least:
+                raise ConfigError(f"{key} is {value}. Give at least {least}.")
+        for key, value in {"optim.lr": self.optim.lr, "teacher.scale": self.teacher.scale}.items():
+            if not value > 0:
+                raise ConfigError(f"{key} is {value}. Give a number above 0.")
         if not 0 <= self.optim.ema < 1:
             raise ConfigError(f"optim.ema is {self.optim.ema}. Give a decay from 0 (off) to below 1.")
 
     def write(self, path: Path) -> None:
         """The resolved recipe as YAML that can be run again."""
-        path.write_text(yaml.safe_dump(_plain(asdict(self)), sort_keys=False), encoding="utf-8")
+        partial = path.with_name(path.name + ".part")
+        partial.write_text(yaml.safe_dump(_plain(asdict(self)), sort_keys=False), encoding="utf-8")
+        partial.replace(path)
 
 
 def _plain(value: Any) -> Any:
