@@ -168,10 +168,24 @@ def test_without_any_object_scores_are_nan(images):
     assert scores.per_class["ship"]["objects"] == 0
 
 
-def test_more_than_a_hundred_objects_count():
-    targets = [Targets(boxes_in_a_row(300), torch.zeros(300, dtype=torch.int64))]
+@pytest.mark.parametrize("columns", [4, 5])
+def test_more_than_a_hundred_objects_count(columns):
+    targets = [Targets(boxes_in_a_row(300, columns), torch.zeros(300, dtype=torch.int64))]
     assert evaluate_coco(perfect(targets), targets, CLASSES).ap == pytest.approx(100)
     assert evaluate_coco(perfect(targets), targets, CLASSES, max_dets=150).ar == pytest.approx(50)
+
+
+@pytest.mark.parametrize("columns", [4, 5])
+@pytest.mark.parametrize(("side", "size"), [(31.0, "s"), (33.0, "m"), (95.0, "m"), (97.0, "l")])
+def test_sizes_part_at_32_and_96_pixels(columns, side, size):
+    box = torch.tensor([[50.0, 50.0, side, side, 0.4]])
+    if columns == 4:
+        box = torch.tensor([[50.0, 50.0, 50.0 + side, 50.0 + side]])
+    targets = [Targets(box, torch.zeros(1, dtype=torch.int64))]
+    scores = evaluate_coco(perfect(targets), targets, CLASSES)
+    known = {name for name in "sml" if not math.isnan(getattr(scores, f"ap_{name}"))}
+    assert known == {size}
+    assert getattr(scores, f"ap_{size}") == pytest.approx(100)
 
 
 @pytest.mark.parametrize("columns", [4, 5])

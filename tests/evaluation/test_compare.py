@@ -76,6 +76,7 @@ def test_gap_closed():
     assert gap_closed(50, 40, 52) == pytest.approx(1.2)
     assert gap_closed(50, 40, 38) == pytest.approx(-0.2)
     assert math.isnan(gap_closed(40, 40, 41))
+    assert math.isnan(gap_closed(teacher=40, alone=41, distilled=42))
     assert math.isnan(gap_closed(math.nan, 40, 41))
 
 
