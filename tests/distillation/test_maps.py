@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skystill.distillation.maps import pearson_distance, resize_down, smaller, standardise
+from skystill.distillation.maps import columns, pearson_distance, resize_down, sample_places, smaller, standardise
 
 seeds = st.integers(0, 10**6)
 
@@ -60,3 +60,21 @@ def test_both_maps_come_to_the_smaller_side_of_each() -> None:
     assert resize_down(a, (4, 6)).shape == (1, 2, 4, 6)
     assert resize_down(a, (8, 6)) is a
     assert resize_down(a, (4, 3))[0, 1, 2, 1].item() == pytest.approx(a[0, 1, 4:6, 2:4].mean().item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_columns_are_the_cells_in_either_layout(layout: torch.memory_format) -> None:
+    x = draw(5, 2, 3, 4, 6).contiguous(memory_format=layout)
+    places = torch.tensor([0, 7, 23])
+    assert torch.equal(columns(x), x.flatten(2))
+    for p, place in enumerate(places.tolist()):
+        assert torch.equal(columns(x, places)[:, :, p], x[:, :, place // 6, place % 6])
+
+
+def test_places_are_sampled_once_each_and_only_where_there_are_too_many() -> None:
+    device = torch.device("cpu")
+    assert sample_places(64, 64, device) is None
+    places = sample_places(100, 40, device)
+    assert places is not None
+    assert len(places.unique()) == 40
+    assert 0 <= places.min() <= places.max() < 100

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou, distance_box_iou
+
+from skystill.boxes.hbb import paired_iou, pairwise_diou
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,6 @@ def atss(places: Tensor, levels: tuple[int, ...], boxes: Tensor, topk: int = 9) 
     n, m = len(places), len(boxes)
     if m == 0:
         return Assignment(places.new_full((n,), -1, dtype=torch.int64), boxes.new_zeros(0))
-    iou = box_iou(places, boxes)
     centre = (places[:, :2] + places[:, 2:]) / 2
     distance = torch.cdist(centre, (boxes[:, :2] + boxes[:, 2:]) / 2)
 
@@ -45,13 +45,13 @@ def atss(places: Tensor, levels: tuple[int, ...], boxes: Tensor, topk: int = 9) 
         candidates.append(near + start)
         start += count
     candidate = torch.cat(candidates)  # (topk * L, M)
-    candidate_iou = iou.gather(0, candidate)
+    candidate_iou = paired_iou(places[candidate], boxes)
     spread = candidate_iou.std(0) if len(candidate) > 1 else candidate_iou.new_zeros(m)
     threshold = candidate_iou.mean(0) + spread
 
     inside = _inside(centre[candidate], boxes)
     positive = (candidate_iou >= threshold) & inside
-    score = iou.new_full((n, m), -1.0)
+    score = distance.new_full((n, m), -1.0)
     score.scatter_(0, candidate, torch.where(positive, candidate_iou, -1.0))
     best, owner = score.max(1)
     owner = torch.where(best >= 0, owner, -1)
@@ -59,7 +59,8 @@ def atss(places: Tensor, levels: tuple[int, ...], boxes: Tensor, topk: int = 9) 
     lost = (~positive.any(0)).nonzero().flatten()
     if len(lost):
         # Overlap picks the level: the nearest place of all may be a cell of 32 px, which cannot see a tiny object.
-        fitting = iou[:, lost] >= iou[:, lost].amax(0) * 0.999
+        iou = paired_iou(places[:, None], boxes[lost])
+        fitting = iou >= iou.amax(0) * 0.999
         nearest = torch.where(fitting, distance[:, lost], torch.inf).argmin(0)
         free = owner[nearest] < 0
         # amax, because a plain store is random on a GPU where two lost objects share a place.
@@ -76,7 +77,7 @@ def valuable_region(places: Tensor, boxes: Tensor, assignment: Assignment, low: 
     """
     if len(boxes) == 0:
         return places.new_full((len(places),), -1, dtype=torch.int64)
-    diou = distance_box_iou(places, boxes)
+    diou = pairwise_diou(places, boxes)
     t = assignment.threshold
     ring = (diou >= low * t) & (diou < t) & (assignment.object < 0)[:, None]
     best, owner = torch.where(ring, diou, -torch.inf).max(1)
@@ -88,9 +89,10 @@ def inside_any(centre: Tensor, boxes: Tensor) -> Tensor:
     """(N,) bool: whether each centre (N, 2) lies in any of the boxes (M, 4)."""
     if len(boxes) == 0:
         return torch.zeros(len(centre), dtype=torch.bool, device=centre.device)
-    return _inside(centre[:, None].expand(-1, len(boxes), -1), boxes).any(1)
+    return _inside(centre[:, None], boxes).any(1)
 
 
 def _inside(points: Tensor, boxes: Tensor) -> Tensor:
-    """(P, M) bool for points (P, M, 2): column m is held against box m."""
-    return ((points > boxes[:, :2]) & (points < boxes[:, 2:])).all(-1)
+    """(P, M) bool for points (P, M or 1, 2): column m is held against box m."""
+    (x, y), (x1, y1, x2, y2) = points.unbind(-1), boxes.unbind(-1)
+    return (x > x1) & (x < x2) & (y > y1) & (y < y2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -13,7 +14,27 @@ def resize_down(x: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, C, H, W) averaged down to `size`; the same tensor when it has that size already."""
     if x.shape[2:] == size:
         return x
+    step = (x.shape[2] // size[0], x.shape[3] // size[1])
+    if (step[0] * size[0], step[1] * size[1]) == tuple(x.shape[2:]):
+        return F.avg_pool2d(x, step)  # the same means, faster
     return F.adaptive_avg_pool2d(x, size)
+
+
+def sample_places(cells: int, most: int, device: torch.device) -> Tensor | None:
+    """(most,) flat cell indices drawn without replacement, or None (all of them) when there are no more than `most`.
+
+    A loss that is a mean over places is estimated without bias by the mean over such a sample.
+    """
+    return torch.randperm(cells, device=device)[:most] if cells > most else None
+
+
+def columns(x: Tensor, places: Tensor | None = None) -> Tensor:
+    """(B, C, P) values of (B, C, H, W) at flat places, all of them when None; maps of either layout are not copied."""
+    if x.is_contiguous(memory_format=torch.channels_last):
+        rows = x.permute(0, 2, 3, 1).flatten(1, 2)
+        return (rows if places is None else rows.index_select(1, places)).transpose(1, 2)
+    flat = x.flatten(2)
+    return flat if places is None else flat.index_select(2, places)
 
 
 def smaller(a: Tensor, b: Tensor) -> tuple[int, int]:

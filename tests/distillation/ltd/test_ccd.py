@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from skystill.distillation.ltd.ccd import (
     ExplicitBinding,
@@ -25,7 +25,7 @@ MakeKnowledge = Callable[..., Knowledge]
 
 def binding(student: Knowledge, teacher: Knowledge, gamma: float = 1.0, rho: float = 0.5) -> ExplicitBinding:
     torch.manual_seed(0)
-    return ExplicitBinding(student, teacher, dim=16, gamma=gamma, rho=rho)
+    return ExplicitBinding(student, teacher, places=1024, dim=16, gamma=gamma, rho=rho)
 
 
 @pytest.fixture
@@ -228,7 +228,17 @@ def test_gate_lesson_is_the_mean_kl_over_levels() -> None:
 
 
 def test_cross_distances_have_a_gradient_to_the_student_alone(pair: tuple[Knowledge, Knowledge]) -> None:
-    adapted: list[Tensor] = [torch.randn(2, 10, 4, 4, requires_grad=True)]
-    cross_distances(adapted, pair[1].pyramid).sum().backward()
-    assert adapted[0].grad is not None
+    level = torch.randn(2, 10, 4, 4, requires_grad=True)
+    cross_distances((level,), pair[1].pyramid, [torch.nn.Identity()], places=1024).sum().backward()
+    assert level.grad is not None
     assert all(t.grad is None for t in pair[1].pyramid)
+
+
+def test_distances_at_sampled_places_estimate_those_at_all() -> None:
+    torch.manual_seed(0)
+    s, t = torch.randn(2, 6, 24, 24), torch.randn(2, 6, 24, 24)
+    t = t + s  # correlated, so that there is something to estimate
+    exact = cross_distances((s,), (t,), [torch.nn.Identity()], places=24 * 24).mean()
+    drawn = torch.stack([cross_distances((s,), (t,), [torch.nn.Identity()], places=100).mean() for _ in range(200)])
+    assert drawn.std() > 0
+    assert abs(drawn.mean() - exact) < 4 * drawn.std() / 200**0.5 + 2e-3

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
 from skystill.boxes.atss import atss, inside_any
+from skystill.boxes.hbb import paired_iou
 from skystill.distributed import mean_over_workers
 from skystill.structures import Dense, Targets
 
@@ -56,7 +57,7 @@ def gfl_loss(dense: Dense, targets: list[Targets], strides: Tensor, topk: int = 
 
     predicted = dense.boxes[image, place]
     with torch.no_grad():
-        quality[image, place, label] = _paired_iou(predicted, box)
+        quality[image, place, label] = paired_iou(predicted, box)
         weight = logits[image, place].sigmoid().amax(1)
         total = mean_over_workers(weight.sum()).clamp(min=1e-6)
     qfl = (quality_focal_loss(logits, quality) * valid[..., None]).sum() / count
@@ -86,10 +87,3 @@ def _positives(dense: Dense, targets: list[Targets], topk: int) -> tuple[Tensor,
         labels.append(counted.labels[owner[place]])
         valid.append((owner >= 0) | ~inside_any(centre, target.boxes[target.ignore]))
     return torch.cat(images), torch.cat(places), torch.cat(boxes), torch.cat(labels), torch.stack(valid)
-
-
-def _paired_iou(a: Tensor, b: Tensor) -> Tensor:
-    """(P,) IoU of box i of a with box i of b, both (P, 4)."""
-    overlap = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
-    area = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1)
-    return overlap / (area - overlap).clamp(min=1e-9)

@@ -16,6 +16,7 @@ B batch, L_s student and L_t teacher levels, fine to coarse.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from skystill.distillation.ltd.fusion import Fusion
 from skystill.distillation.ltd.lic import LIC
-from skystill.distillation.maps import pearson_distance, resize_down, smaller
+from skystill.distillation.maps import columns, pearson_distance, resize_down, sample_places, smaller
 from skystill.distillation.pairing import nearest_levels
 from skystill.errors import ConfigError
 from skystill.structures import Knowledge
@@ -41,14 +42,26 @@ def describe(x: Tensor) -> Tensor:
     return torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
 
 
-def cross_distances(adapted: list[Tensor], pyramid_t: tuple[Tensor, ...]) -> Tensor:
-    """(B, L_s, L_t) Pearson distance of every adapted student level (B, C_t, H_i, W_i) to every teacher level."""
+def cross_distances(
+    pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...], adapters: Sequence[nn.Module], places: int
+) -> Tensor:
+    """(B, L_s, L_t) Pearson distance of every student level, through its 1x1 adapter, to every teacher level.
+
+    pyramid_s: (B, C_i, H_i, W_i). pyramid_t: (B, C_t, H_j, W_j). A pair is compared at the smaller resolution, and at a
+    sample of `places` cells where it has more. Pooling and sampling come before the adapter: a 1x1 convolution commutes
+    with both, and has less to do after them.
+    """
+    sampled: dict[tuple[int, int], Tensor | None] = {}
     rows = []
-    for s in adapted:
+    for s, phi in zip(pyramid_s, adapters, strict=True):
         row = []
         for t in pyramid_t:
             size = smaller(s, t)
-            row.append(pearson_distance(resize_down(s, size), resize_down(t, size)))
+            if size not in sampled:
+                sampled[size] = sample_places(size[0] * size[1], places, s.device)
+            seen = columns(resize_down(s, size), sampled[size]).unsqueeze(3)
+            wanted = columns(resize_down(t, size), sampled[size])
+            row.append(pearson_distance(phi(seen).squeeze(3), wanted))
         rows.append(torch.stack(row, 1))
     return torch.stack(rows, 1)
 
@@ -59,8 +72,9 @@ class CrossDistances(nn.Module):
     Errors: ConfigError when the teacher's levels differ in width, because one adapter then cannot face them all.
     """
 
-    def __init__(self, student: Knowledge, teacher: Knowledge) -> None:
+    def __init__(self, student: Knowledge, teacher: Knowledge, places: int) -> None:
         super().__init__()
+        self.places = places
         widths = [t.shape[1] for t in teacher.pyramid]
         if len(set(widths)) != 1:
             raise ConfigError(
@@ -72,14 +86,14 @@ class CrossDistances(nn.Module):
 
     def distances(self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...]) -> Tensor:
         """d (B, L_s, L_t) through the adapters."""
-        return cross_distances([phi(s) for phi, s in zip(self.adapt, pyramid_s, strict=True)], pyramid_t)
+        return cross_distances(pyramid_s, pyramid_t, list(self.adapt), self.places)
 
 
 class ExplicitBinding(CrossDistances):
     """Global inner products between the levels of both pyramids say how much each distance counts."""
 
-    def __init__(self, student: Knowledge, teacher: Knowledge, dim: int, gamma: float, rho: float) -> None:
-        super().__init__(student, teacher)
+    def __init__(self, student: Knowledge, teacher: Knowledge, places: int, dim: int, gamma: float, rho: float) -> None:
+        super().__init__(student, teacher, places)
         self.gamma, self.rho = gamma, rho
         self.query = nn.ModuleList(nn.Linear(2 * s.shape[1], dim, bias=False) for s in student.pyramid)
         self.key = nn.ModuleList(nn.Linear(2 * t.shape[1], dim, bias=False) for t in teacher.pyramid)
@@ -123,12 +137,9 @@ class ImplicitBinding(nn.Module):
         terms = []
         for f, lic, j in zip(self.fusion(pyramid_s), self.lic, self.partner, strict=True):
             size = smaller(f, pyramid_t[j])
-            f, t = resize_down(f, size), resize_down(pyramid_t[j], size).flatten(2)
-            places = None
-            if t.shape[2] > self.places:
-                places = torch.randperm(t.shape[2], device=t.device)[: self.places]
-                t = t[:, :, places]
-            terms.append(pearson_distance(lic(f, places), t).mean())
+            places = sample_places(size[0] * size[1], self.places, f.device)
+            calibrated = lic(resize_down(f, size), places)
+            terms.append(pearson_distance(calibrated, columns(resize_down(pyramid_t[j], size), places)).mean())
         return torch.stack(terms).mean()
 
 

@@ -88,9 +88,9 @@ class LTD(Method):
         if self.binding in ("lic", "both"):
             self.implicit = ImplicitBinding(student, teacher, self.width, self.places)
         if self.binding == "related":
-            self.explicit = CrossDistances(student, teacher)
+            self.explicit = CrossDistances(student, teacher, self.places)
         if self.binding in ("explicit", "both"):
-            self.explicit = ExplicitBinding(student, teacher, self.dim, self.gamma, self.rho)
+            self.explicit = ExplicitBinding(student, teacher, self.places, self.dim, self.gamma, self.rho)
 
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
         """See Method."""
