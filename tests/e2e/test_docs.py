@@ -1,0 +1,146 @@
+"""The documentation says what is so: commands parse, recipes are valid, Python runs, links lead somewhere."""
+
+import functools
+import inspect
+import re
+import shlex
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+import yaml
+
+import skystill
+from skystill.cli.main import DATA_VERBS, RECIPE_VERBS, VERBS
+from skystill.cli.parsing import call
+from skystill.cli.recipes import parse_recipe, recipe_parser
+from skystill.detectors.gfl import PRESETS, GFLConfig
+from skystill.detectors.weights import create
+from skystill.distillation.methods import make_method
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(language: str) -> Iterator[Any]:
+    """Every fenced block of a language, as a pytest parameter named by its page and line."""
+    for page in PAGES:
+        text = page.read_text()
+        for found in re.finditer(rf"^( *)```{language}\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL):
+            line = text.count("\n", 0, found.start()) + 1
+            lines = (x.removeprefix(found[1]) for x in found[2].splitlines())
+            yield pytest.param("\n".join(lines), id=f"{page.name}:{line}")
+
+
+def commands() -> list[Any]:
+    found = []
+    for block in blocks("bash"):
+        for line in block.values[0].splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["skystill"]:
+                found.append(pytest.param(words[1:], id=f"{block.id} {' '.join(words[1:4])}"))
+    return found
+
+
+def test_the_documentation_has_commands_recipes_and_python() -> None:
+    assert len(commands()) > 20
+    assert len(list(blocks("yaml"))) > 8
+    assert len(list(blocks("python"))) > 2
+
+
+@pytest.mark.parametrize("words", commands())
+def test_command_parses(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    prog, verbs = "skystill", VERBS
+    if words[0] == "data":
+        prog, verbs, words = "skystill data", DATA_VERBS, words[1:]
+    verb, *rest = words
+    if verb in RECIPE_VERBS:
+        check_recipe_command(verb, rest)
+        return
+    module, _, name = verbs[verb][0].partition(":")
+    call(silenced(getattr(import_module(module), name)), f"{prog} {verb}", rest)
+
+
+def check_recipe_command(verb: str, rest: list[str]) -> None:
+    parser = recipe_parser(verb, "")
+    if verb == "evaluate":
+        parser.add_argument("--split", type=Literal["val", "test"])
+        parser.add_argument("--save", type=str)
+        rest = rest[1:]
+    else:
+        parser.add_argument("--resume", action="store_true")
+    if not rest[0].startswith("recipes/"):  # the reader's own file, or one that a run writes
+        rest = [str(next((ROOT / "recipes").glob("*.yaml"))), *rest[1:]]
+    parse_recipe(parser, [str(ROOT / rest[0]), *rest[1:]])
+
+
+def silenced(function: Any) -> Any:
+    """A function of the same signature that does nothing."""
+
+    @functools.wraps(function)
+    def nothing(*_: Any, **__: Any) -> None:
+        return None
+
+    return nothing
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_yaml_is_a_valid_recipe(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    recipe, _ = parse_recipe(recipe_parser("distill", ""), [str(path)])
+    recipe.check()
+    make_method(recipe.method.name, recipe.method.settings)
+    if yaml.safe_load(text).get("detector", {}).get("settings"):
+        create(recipe.detector.preset, ["ship"], **recipe.detector.settings)
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_python_runs(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    compile(text, "documentation", "exec")
+    if "path/to" in text or "student.onnx" in text:  # needs the reader's files: its imports must hold
+        exec("\n".join(x for x in text.splitlines() if x.startswith(("import ", "from "))), {})
+        return
+    if "teacher.safetensors" in text:
+        skystill.save(create("gfl_mnv3s", ["ship", "plane"]), "teacher.safetensors")
+    exec(text, {"images": torch.rand(2, 3, 128, 128), "targets": [skystill.Targets.empty()] * 2})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_and_files_exist(page: Path) -> None:
+    made_later = {"docs/images/demo.png"}
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists() or target in made_later, target
+    for name in re.findall(r"`((?:examples|recipes|benchmarks|tests|docs)/[\w./]+)`", page.read_text()):
+        assert (ROOT / name).exists(), name
+
+
+def test_tables_name_what_there_is() -> None:
+    recipes, readme = (ROOT / "docs/recipes.md").read_text(), (ROOT / "README.md").read_text()
+    for name in PRESETS:
+        assert f"`{name}`" in recipes
+    for name in GFLConfig.__dataclass_fields__:
+        assert f"`{name}`" in recipes
+    for verb in [v for v in VERBS if v != "data"] + list(DATA_VERBS):
+        assert re.search(rf"^\|.*`.*\b{verb}\b", readme, re.MULTILINE), verb
+
+
+def test_the_table_of_settings_gives_the_defaults() -> None:
+    page = (ROOT / "docs/method.md").read_text()
+    told: dict[str, Any] = {}
+    for keys, values in re.findall(r"^\| (`.*?`) \| (.*?) \|", page.partition("### Settings")[2], re.MULTILINE):
+        told |= dict(zip(re.findall(r"`(\w+)`", keys), yaml.safe_load(f"[{values.replace('`', '')}]"), strict=True))
+    signature = inspect.signature(type(make_method("ltd")).__init__).parameters
+    defaults = {k: list(p.default) if isinstance(p.default, tuple) else p.default for k, p in signature.items()}
+    del defaults["self"]
+    assert told == defaults
+
+
+def test_every_setting_of_the_released_form_is_named() -> None:
+    page = (ROOT / "docs/method.md").read_text().partition("## `ltd_released`")[2]
+    for key in list(inspect.signature(type(make_method("ltd_released")).__init__).parameters)[1:]:
+        assert f"`{key}`" in page, key
