@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 
 import skystill
 from skystill.detectors.backbones import load_backbone
@@ -61,7 +61,8 @@ def save(detector: Detector, path: str | Path, notes: dict[str, Any] | None = No
     partial = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, partial, metadata={"skystill": json.dumps(header)})
+        # save_file would make the file private, whatever the umask says.
+        partial.write_bytes(serialize(state, metadata={"skystill": json.dumps(header)}))
         os.replace(partial, path)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written ({error.strerror}). Choose another folder.") from error
