@@ -29,7 +29,10 @@ ALLOWED: dict[str, set[str]] = {
     "tracking": {"boxes", "detectors", "deployment"},
     # Scoring takes a deployed detector too, so that a student is measured in the form in which it flies.
     "training": {"boxes", "data", "detectors", "distillation", "evaluation", "deployment"},
+    # The demo walks the path with the functions that the verbs call.
+    "demo": {"data", "detectors", "evaluation", "training"},
     "cli": {
+        "demo",
         "boxes",
         "data",
         "detectors",

@@ -24,14 +24,14 @@ from skystill.detectors.weights import load
 from skystill.errors import WeightsError
 from skystill.evaluation.coco import CocoEvaluator, CocoScores
 from skystill.evaluation.compare import FIGURES, Run, gap_closed, read_runs, text_of
-from skystill.evaluation.cost import Cost, measure_cost
+from skystill.evaluation.cost import Cost
 from skystill.evaluation.draw import picture_data_uri, side_by_side
 from skystill.evaluation.report import Section, TableData, write_report
 from skystill.evaluation.sections import bindings_section, curves_section
 from skystill.training import fit
 from skystill.training.folder import run_folder
 from skystill.training.recipe import DetectorConfig, MethodConfig, OptimConfig, Recipe, TeacherConfig, TrainerConfig
-from skystill.training.scoring import collect
+from skystill.training.scoring import collect, typical_cost
 
 TEACHER = Path(__file__).parent / "assets" / "demo_teacher.safetensors"
 TEACHER_FLOOR = 5.0  # AP on the demo's test scenes under which the shipped teacher must have been damaged
@@ -95,9 +95,7 @@ def run_demo(out: Path, seed: int = 0) -> dict[str, Any]:
         scores[key] = seen[key].compute()
 
     console.rule("5  proof")
-    image, _ = data.datasets["test"][0]
-    pixels = image.permute(1, 2, 0).contiguous().numpy()
-    costs = {key: measure_cost(detector, pixels, runs=20) for key, detector in detectors.items()}
+    costs = {key: typical_cost(detector, data) for key, detector in detectors.items()}
     closed = gap_closed(*(scores[key].ap for key in ("teacher", "alone", "ltd")))
     summary = {key: _summary(scores[key], costs[key]) for key in NAMES} | {"gap_closed": closed, "seed": seed}
     table = _table(scores, costs)

@@ -37,7 +37,8 @@ def evaluate(arguments: Sequence[str]) -> None:
 
     from skystill.data.module import DataModule
     from skystill.deployment.runtime import open_detector
-    from skystill.training.scoring import collect
+    from skystill.detectors.base import Detector
+    from skystill.training.scoring import collect, typical_cost
 
     detector = open_detector(arguments[0])
     data = DataModule(recipe.data, recipe.seed)
@@ -45,8 +46,8 @@ def evaluate(arguments: Sequence[str]) -> None:
     seen = collect(detector, data, space.split, recipe.trainer.max_dets)
     scores = seen.compute()
     metrics = {"weights": arguments[0], "split": space.split, **scores.as_dict(), "voc": _voc(seen)}
-    if not arguments[0].endswith(".onnx"):
-        metrics["cost"] = _cost(detector, data, space.split)
+    if isinstance(detector, Detector):
+        metrics["cost"] = typical_cost(detector, data).as_dict()
     _show(metrics, scores)
     if space.save:
         _save(metrics, seen, scores, Path(space.save))
@@ -57,17 +58,6 @@ def _voc(seen: CocoEvaluator) -> dict[str, float | None]:
 
     scores = evaluate_voc(seen.detections, seen.targets, seen.classes).as_dict()
     return {"ap50_voc07": scores["map07"], "ap50_voc12": scores["map12"]}
-
-
-def _cost(detector: Any, data: Any, split: str) -> dict[str, Any]:
-    from skystill.evaluation.cost import measure_cost
-
-    image, _ = data.datasets[split][0]
-    height, width = (side // detector.multiple * detector.multiple or detector.multiple for side in image.shape[1:])
-    pixels = image[:, :height, :width].permute(1, 2, 0).contiguous()
-    if pixels.is_floating_point():
-        pixels = (pixels * 255).byte()
-    return measure_cost(detector, pixels.numpy()).as_dict()
 
 
 def _show(metrics: dict[str, Any], scores: CocoScores) -> None:

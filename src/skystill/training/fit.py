@@ -20,7 +20,7 @@ import torch
 
 from skystill.data.module import DataModule, Split
 from skystill.detectors.base import Detector
-from skystill.detectors.weights import create, load, save
+from skystill.detectors.weights import create, load, read_header, save
 from skystill.distillation.distiller import Distiller
 from skystill.distillation.methods import make_method
 from skystill.errors import ConfigError
@@ -28,7 +28,7 @@ from skystill.training.callbacks import BestWeights, StepTimer
 from skystill.training.folder import run_folder, write_whole
 from skystill.training.loop import make_trainer, run_loop
 from skystill.training.recipe import Recipe
-from skystill.training.scoring import collect
+from skystill.training.scoring import collect, typical_cost
 from skystill.training.task import Distill, Task, Train, freeze_stages
 
 PACKAGES = ("skystill", "torch", "torchvision", "timm", "pytorch-lightning", "faster-coco-eval")
@@ -115,12 +115,20 @@ def _finish(recipe: Recipe, method: str, folder: Path, task: Task, data: DataMod
         "seed": recipe.seed,
         **{split: found.as_dict() for split, found in scores.items()},
         "epochs": recipe.trainer.epochs,
+        "cost": typical_cost(detector, data).as_dict(),
+        "teachers": [] if method == "alone" else [_teacher(path) for path in recipe.teacher.weights],
         **figures,
         "command": shlex.join(["skystill", *sys.argv[1:]]),
         "machine": machine(),
         "versions": {name: version(name) for name in PACKAGES},
     }
     write_whole(folder / "metrics.json", json.dumps(metrics, indent=1))
+
+
+def _teacher(path: str) -> dict[str, Any]:
+    """A teacher's file and the scores it carries."""
+    notes = read_header(path)["notes"]
+    return {"weights": path, **{split: notes[split] for split in ("val", "test") if split in notes}}
 
 
 def machine() -> str:

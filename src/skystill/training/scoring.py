@@ -6,9 +6,23 @@ import torch
 
 from skystill.boxes.nms import clip_to_images
 from skystill.data.module import DataModule, Split, ready
+from skystill.data.transforms import pad_to
 from skystill.deployment.runtime import Predictor
+from skystill.detectors.base import Detector
 from skystill.errors import ConfigError
 from skystill.evaluation.coco import CocoEvaluator
+from skystill.evaluation.cost import Cost, measure_cost
+
+
+def typical_cost(detector: Detector, data: DataModule, runs: int = 20) -> Cost:
+    """What a detector costs on the first image to test on (or validate, or train), cut to the sides that it takes."""
+    split = next(split for split in ("test", "val", "train") if split in data.datasets)
+    image, _ = data.datasets[split][0]
+    height, width = (max(side // detector.multiple, 1) * detector.multiple for side in image.shape[1:])
+    pixels = pad_to(image[:, :height, :width], height, width).permute(1, 2, 0).contiguous()
+    if pixels.is_floating_point():
+        pixels = (pixels * 255).byte()
+    return measure_cost(detector, pixels.numpy(), runs=runs)
 
 
 @torch.no_grad()
