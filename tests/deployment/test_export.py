@@ -146,8 +146,8 @@ def test_proof_covers_sizes_sides_and_a_batch(make_tiny: Callable[..., GFL], pho
     ("arguments", "kind", "line"),
     [
         ({"out": "x.pt"}, ConfigError, r"must end in \.onnx"),
-        ({"size": (100, 64)}, ConfigError, "multiples of 32. Give --size 128 64"),
-        ({"size": (0, 64)}, ConfigError, "Give --size 32 64"),
+        ({"size": (100, 64)}, ConfigError, "multiples of 32. Give --size '\[128, 64\]'"),
+        ({"size": (0, 64)}, ConfigError, "Give --size '\[32, 64\]'"),
         ({"images": "/nowhere/at/all"}, DataError, "no image there"),
     ],
 )

@@ -27,7 +27,7 @@ def convert(
     """Rewrite annotations in another format.
 
     Convert the subsets one after another into the same destination and they form one data set:
-    convert train.json out --to yolo --subset train --place_images copy, then the same with val.
+    convert train.json out yolo --subset train --place_images copy, then the same with val.
 
     Args:
         source: Annotation file or folder. A split of a YOLO data set is data.yaml#val; a part of a VOC data set is

@@ -94,7 +94,7 @@ def to_onnx(detector: Detector, size: tuple[int, int] | None) -> Any:
         )
     except torch.onnx.OnnxExporterError as error:
         reason = " ".join(str(error.__cause__ or error).split())[:200]
-        mend = "Give --size HEIGHT WIDTH." if size is None else "Use only operators that ONNX has."
+        mend = "Give --size '[HEIGHT, WIDTH]'." if size is None else "Use only operators that ONNX has."
         raise ConfigError(f"the detector cannot be exported ({reason}). {mend}") from error
     assert program is not None
     return _without_traces(program.model_proto)
@@ -135,7 +135,7 @@ def _check_size(size: tuple[int, int] | None, multiple: int) -> None:
     if size is not None and (min(size) < multiple or size[0] % multiple or size[1] % multiple):
         up = [max(1, -(-side // multiple)) * multiple for side in size]
         raise ConfigError(
-            f"size {size[0]} {size[1]}: this detector takes multiples of {multiple}. Give --size {up[0]} {up[1]}."
+            f"size {size[0]} {size[1]}: this detector takes multiples of {multiple}. Give --size '[{up[0]}, {up[1]}]'."
         )
 
 
