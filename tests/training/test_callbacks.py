@@ -1,0 +1,56 @@
+"""The running average, re-stated slowly."""
+
+from types import SimpleNamespace
+
+import torch
+
+from skystill.detectors.gfl import GFL
+from skystill.training.callbacks import EMA, StepTimer
+from skystill.training.recipe import Recipe
+from skystill.training.task import Train
+
+
+def test_ema_follows_weights_and_statistics_with_a_growing_decay(make_gfl: type[GFL]) -> None:
+    task, ema = Train(Recipe(), make_gfl()), EMA(0.3)
+    trainer = SimpleNamespace(global_step=0)
+    ema.on_fit_start(trainer, task)
+    name, counter = "head.scales", "head.cls_tower.norms.0.norms.0.num_batches_tracked"
+    statistic = "head.cls_tower.norms.0.norms.0.running_mean"
+    values = {n: t.double().clone() for n, t in task.detector.state_dict().items() if n in (name, statistic)}
+    gen = torch.Generator().manual_seed(0)
+    for n in range(6):
+        with torch.no_grad():
+            for tensor in task.detector.state_dict().values():
+                if tensor.is_floating_point():
+                    tensor.add_(torch.randn(tensor.shape, generator=gen) * 0.1)
+            task.detector.get_buffer(counter).add_(1)
+        trainer.global_step += 1
+        ema.on_train_batch_end(trainer, task)
+        for key, value in values.items():
+            now = task.detector.state_dict()[key].double()
+            decay = min(0.3, (1 + n) / (10 + n))
+            values[key] = now.clone() if n == 0 else decay * value + (1 - decay) * now  # the first step replaces
+    averaged = task.best_weights.state_dict()
+    assert task.best_weights is not task.detector
+    for key, value in values.items():
+        torch.testing.assert_close(averaged[key].double(), value, rtol=1e-5, atol=1e-6)
+    assert averaged[counter] == task.detector.get_buffer(counter)
+
+
+def test_ema_waits_for_the_optimizer(make_gfl: type[GFL]) -> None:
+    task, ema = Train(Recipe(), make_gfl()), EMA(0.9)
+    trainer = SimpleNamespace(global_step=0)
+    ema.on_fit_start(trainer, task)
+    before = task.best_weights.head.scales.clone()
+    with torch.no_grad():
+        task.detector.head.scales.add_(1)
+    ema.on_train_batch_end(trainer, task)  # a batch whose gradient is only accumulated
+    assert torch.equal(task.best_weights.head.scales, before)
+
+
+def test_timer_leaves_warm_up_out() -> None:
+    timer = StepTimer()
+    assert timer.summary()["step_s"] == 0
+    timer.steps = [9.0] * 10 + [1.0, 3.0, 2.0]
+    assert timer.summary()["step_s"] == 2.0
+    assert timer.summary()["peak_mb"] > 10
