@@ -26,7 +26,7 @@ def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_recipe(tmp_path: Path, teacher_file: Path) -> Callable[..., Recipe]:
-    """make_recipe("folder", any key of data, detector, optim or trainer=...): a recipe of four 96 px scenes."""
+    """make_recipe("folder", any key of trainer, optim, detector or data=...): a recipe of four 96 px scenes."""
 
     def make(out: str = "run", **changes: Any) -> Recipe:
         data = {
@@ -41,7 +41,7 @@ def make_recipe(tmp_path: Path, teacher_file: Path) -> Callable[..., Recipe]:
         detector = {"preset": "gfl_mnv3s_050", "settings": SMALL}
         optim: dict[str, Any] = {"warmup": 1, "lr": 2e-3}
         trainer = {"epochs": 2, "accelerator": "cpu"}
-        kinds = {DataConfig: data, DetectorConfig: detector, OptimConfig: optim, TrainerConfig: trainer}
+        kinds = {TrainerConfig: trainer, OptimConfig: optim, DetectorConfig: detector, DataConfig: data}
         for kind, values in kinds.items():
             values |= {k: changes.pop(k) for k in list(changes) if k in kind.__dataclass_fields__}
         assert not changes, f"no such keys: {changes}"

@@ -32,7 +32,7 @@ RECIPE_VERBS = ("train", "distill", "evaluate")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb. Returns the exit code: 0, 2 for an error that the user can mend, 130 after Ctrl-C."""
+    """Runs one verb. Returns the exit code: 0, 2 for what the user can mend, 130 after Ctrl-C, 143 after SIGTERM."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _fail(str(error))
     except KeyboardInterrupt as stop:
-        return _fail(str(stop) or "interrupted.", 130)
+        return _fail(str(stop) or "interrupted.", getattr(stop, "code", 130))
     except BrokenPipeError:  # the reader (head, say) left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a full disk, a folder that may not be written

@@ -21,7 +21,7 @@ import torch
 from skystill.data.module import DataModule, Split
 from skystill.detectors.base import Detector
 from skystill.detectors.weights import create, load, read_header, save
-from skystill.distillation.distiller import Distiller
+from skystill.distillation.distiller import Distiller, inherit
 from skystill.distillation.methods import make_method
 from skystill.errors import ConfigError
 from skystill.training.callbacks import BestWeights, StepTimer
@@ -52,6 +52,8 @@ def _run(recipe: Recipe, method: str, resume: bool) -> Path:
     pl.seed_everything(recipe.seed, verbose=False)
     data = DataModule(recipe.data, recipe.seed)
     data.setup()
+    if "train" not in data.datasets:
+        raise ConfigError("the recipe has no train data. Give data.train, or data.scenes_train for synthetic scenes.")
     detector = make_detector(recipe, data.classes)
     if recipe.detector.freeze:
         freeze_stages(detector.get_submodule("backbone"), recipe.detector.freeze)
@@ -95,6 +97,8 @@ def _task(recipe: Recipe, method: str, detector: Detector) -> Task:
         return Train(recipe, detector)
     wanted = recipe.teacher
     teachers = [load(path) for path in wanted.weights]
+    if wanted.inherit:
+        inherit(detector, teachers[0])
     settled = make_method(recipe.method.name, recipe.method.settings)
     return Distill(recipe, Distiller(detector, teachers, settled, wanted.scale, wanted.bf16))
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
-from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException  # type: ignore[attr-defined]
 
 from skystill.data.module import DataModule
 from skystill.errors import ConfigError
@@ -68,11 +68,17 @@ def make_trainer(recipe: Recipe, folder: Path, callbacks: list[Callback]) -> pl.
         raise ConfigError(f"the trainer cannot be made: {error}") from error
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM during training; the message says whether and how to go on. code: the exit code, 130 or 143."""
+
+    code = 130
+
+
 def run_loop(trainer: pl.Trainer, task: Task, data: DataModule, folder: Path, resume: bool) -> None:
-    """Fits. Ctrl-C raises KeyboardInterrupt with a line that says whether and how to go on."""
+    """Fits. Raises Interrupted when a signal ends it."""
     try:
         trainer.fit(task, data, ckpt_path=folder / LAST if resume else None, weights_only=True)
-    except SystemExit as stop:  # Lightning's answer to Ctrl-C, which it ignores from then on
+    except SystemExit as stop:  # Lightning's answer to Ctrl-C, which it ignores from then on, and to SIGTERM
         if not trainer.interrupted:
             raise
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -81,7 +87,9 @@ def run_loop(trainer: pl.Trainer, task: Task, data: DataModule, folder: Path, re
             mend = f"{folder} holds all whole epochs. Give the same command with --resume to go on."
         else:
             mend = f"{folder} holds no whole epoch yet. Give the same command to start again."
-        raise KeyboardInterrupt(f"{where}; {mend}") from stop
+        interrupted = Interrupted(f"{where}; {mend}")
+        interrupted.code = 143 if isinstance(stop, SIGTERMException) else 130
+        raise interrupted from stop
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -43,11 +43,13 @@ class TeacherConfig:
         weights: weights files of the teachers, written by skystill.
         scale: teachers see the image enlarged by this factor.
         bf16: teachers run in bfloat16, faster where the processor or GPU has matrix units for it.
+        inherit: the student starts with the first teacher's neck and head, as far as they have the same shape.
     """
 
     weights: list[str] = field(default_factory=list)
     scale: float = 1.0
     bf16: bool = False
+    inherit: bool = False
 
 
 @dataclass
