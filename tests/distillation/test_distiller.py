@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import skystill
 from skystill.detectors.gfl import GFL
-from skystill.distillation.distiller import Distiller, pad_together
+from skystill.distillation.distiller import Distiller, inherit, pad_together
 from skystill.distillation.ltd import LTD, LTDReleased
 from skystill.distillation.method import Method
 from skystill.errors import ConfigError
@@ -294,3 +294,25 @@ def test_a_teacher_in_bfloat16_teaches_nearly_the_same(
         assert found[name].dtype == torch.float32
         torch.testing.assert_close(found[name], exact[name], rtol=0.05, atol=1e-3)
     assert any(not torch.equal(found[name], exact[name]) for name in ("ccd", "sem", "loc"))
+
+
+def test_a_student_inherits_the_neck_and_head_that_fit(make_gfl: MakeGFL) -> None:
+    student, teacher = make_gfl(0), make_gfl(1)
+    before = {k: v.clone() for k, v in student.state_dict().items()}
+    copied = inherit(student, teacher)
+    after, theirs = student.state_dict(), teacher.state_dict()
+    assert {name.split(".")[0] for name in copied} == {"neck", "head"}
+    for name, value in after.items():
+        assert torch.equal(value, theirs[name] if name in copied else before[name]), name
+    assert not torch.equal(after["head.cls.weight"], before["head.cls.weight"])
+
+
+def test_what_has_another_shape_is_not_inherited(make_gfl: MakeGFL) -> None:
+    student, teacher = make_gfl(0), make_gfl(1, head_channels=64)
+    copied = inherit(student, teacher)
+    assert any(name.startswith("neck") for name in copied)
+    assert "head.cls.weight" not in copied
+    bare = torch.nn.Linear(1, 1)
+    bare.state_dict = dict  # type: ignore[assignment, method-assign]
+    with pytest.raises(ConfigError, match="inherit nothing"):
+        inherit(student, bare)  # type: ignore[arg-type]

@@ -119,6 +119,26 @@ class Distiller(nn.Module):
         return self._each()[0].matrices()
 
 
+@torch.no_grad()
+def inherit(student: Detector, teacher: Detector) -> list[str]:
+    """Copies into the student what both have in equal shape outside their backbones: neck and head. Returns the names.
+
+    The inheriting strategy of Kang et al., NeurIPS 2021 (arXiv 2110.12724): a student whose features learn to resemble
+    the teacher's can start from the head that reads those. Errors: ConfigError when nothing fits.
+    """
+    theirs, copied = teacher.state_dict(), []
+    for name, value in student.state_dict().items():
+        if not name.startswith("backbone.") and name in theirs and theirs[name].shape == value.shape:
+            value.copy_(theirs[name])
+            copied.append(name)
+    if not copied:
+        raise ConfigError(
+            "the student can inherit nothing: no part of its neck and head has the shape of the teacher's. "
+            "Give it the teacher's widths, or leave teacher.inherit away."
+        )
+    return copied
+
+
 def in_float32(knowledge: Knowledge) -> Knowledge:
     """The same knowledge with a float32 pyramid; the head's tensors are converted where they are selected."""
     return replace(knowledge, pyramid=tuple(p.float() for p in knowledge.pyramid))

@@ -66,6 +66,16 @@ def cross_distances(
     return torch.stack(rows, 1)
 
 
+def adapter(inputs: int, outputs: int) -> nn.Conv2d:
+    """A 1x1 convolution phi; the identity to begin with where the widths are equal, so that equal features are at once
+    at distance 0 and a student that starts with the teacher's head keeps features which that head can read."""
+    phi = nn.Conv2d(inputs, outputs, 1)
+    if inputs == outputs:
+        nn.init.dirac_(phi.weight)
+        nn.init.zeros_(phi.bias)  # type: ignore[arg-type]
+    return phi
+
+
 class CrossDistances(nn.Module):
     """A 1x1 adapter phi_i for each student level, and the distance from every one to every teacher level.
 
@@ -80,7 +90,7 @@ class CrossDistances(nn.Module):
             raise ConfigError(
                 f"the teacher's levels have widths {widths}; only binding lic serves levels of other width."
             )
-        self.adapt = nn.ModuleList(nn.Conv2d(s.shape[1], widths[0], 1) for s in student.pyramid)
+        self.adapt = nn.ModuleList(adapter(s.shape[1], widths[0]) for s in student.pyramid)
         self.gap: Tensor
         self.register_buffer("gap", level_gap(student.strides, teacher.strides), persistent=False)
 
