@@ -65,21 +65,42 @@ class EMA(pl.Callback):
 
 
 class StepTimer(pl.Callback):
-    """Median seconds of a training step, loading not counted, and the peak memory of the run."""
+    """Median seconds of a training step, loading not counted, the seconds of the fit, and the peak memory of the run.
+
+    Times live on in checkpoints, so a resumed run counts its first part too.
+    """
 
     def __init__(self) -> None:
         self._start = 0.0
+        self._began: float | None = None
+        self._earlier = 0.0
         self.steps: list[float] = []
 
+    def on_train_start(self, *_: Any) -> None:
+        """Starts the clock of the fit."""
+        self._began = time.perf_counter()
+
     def on_train_batch_start(self, *_: Any) -> None:
-        """Starts the clock."""
+        """Starts the clock of a step."""
         _wait()
         self._start = time.perf_counter()
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Stops the clock."""
+        """Stops the clock of a step."""
         _wait()
         self.steps.append(time.perf_counter() - self._start)
+
+    def seconds(self) -> float:
+        """Since the fit started, validation included, with what came before a resume."""
+        return self._earlier + (0.0 if self._began is None else time.perf_counter() - self._began)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The times so far, for the checkpoint."""
+        return {"steps": self.steps, "seconds": self.seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The times so far, from the checkpoint."""
+        self.steps, self._earlier = list(state_dict["steps"]), state_dict["seconds"]
 
     def summary(self) -> dict[str, float]:
         """step_s: median seconds a step, the first ten (warm-up) left out. peak_mb: of the GPU, else of the process."""

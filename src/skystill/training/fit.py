@@ -10,7 +10,6 @@ import json
 import platform
 import shlex
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -68,9 +67,8 @@ def _run(recipe: Recipe, method: str, resume: bool) -> Path:
     if trainer.is_global_zero:  # only now, when nothing can be refused any more
         folder.mkdir(parents=True, exist_ok=True)
         recipe.write(folder / "recipe.yaml")
-    started = time.perf_counter()
     run_loop(trainer, task, data, folder, resume)
-    seconds = time.perf_counter() - started
+    seconds = timer.seconds()
     if trainer.is_global_zero:
         data.trainer = None  # one process scores every image, not its share of them
         extra = {"best": best.summary()} if compares else {}
