@@ -52,8 +52,8 @@ def main() -> None:
             "command": f"python benchmarks/accuracy/demo.py --seeds {' '.join(map(str, arguments.seeds))}",
             "machine": machine(),
             "schedule": f"{recipe.trainer.epochs} epochs of {recipe.data.scenes_train} scenes, "
-            f"crop {recipe.data.crop}, batch {recipe.data.batch}, {recipe.optim.optimizer} lr {recipe.optim.lr}; LTD with binding "
-            f"{recipe.method.settings.get('binding', 'both')} and the teacher's neck and head inherited",
+            f"crop {recipe.data.crop}, batch {recipe.data.batch}, {recipe.optim.optimizer} lr {recipe.optim.lr}; "
+            f"LTD with binding {recipe.method.settings.get('binding', 'both')} and the teacher's neck and head inherited",
             "rows": rows,
         }
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
