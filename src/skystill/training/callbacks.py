@@ -116,15 +116,19 @@ class EpochLine(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock."""
-        self._start = time.perf_counter()
+        self._start, self._validated = time.perf_counter(), False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lightning keeps old scores among its metrics; only an epoch that was validated shows them."""
+        self._validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Prints the mean of every loss term, the last validation, and the seconds."""
+        """Prints the mean of every loss term, the scores of a validated epoch, and the seconds."""
         if not trainer.is_global_zero:
             return
         values = {k: float(v) for k, v in trainer.callback_metrics.items()}
         terms = " ".join(f"{k[6:]} {v:.3f}" for k, v in values.items() if k.startswith("train/") and k != "train/loss")
-        score = f" | val AP {values['val/ap']:.1f} AP50 {values['val/ap50']:.1f}" if "val/ap" in values else ""
+        score = f" | val AP {values['val/ap']:.1f} AP50 {values['val/ap50']:.1f}" if self._validated else ""
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs
         seconds = time.perf_counter() - self._start
         print(f"epoch {epoch}/{epochs} {seconds:.0f} s | loss {values['train/loss']:.3f} = {terms}{score}", flush=True)
