@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -101,7 +103,7 @@ def run_demo(out: Path, seed: int = 0) -> dict[str, Any]:
         )
 
     console.rule("3  student alone, and the same student with LTD, side by side")
-    _train_both(recipe, runs, console)
+    peak = _train_both(recipe, runs, console)
     for key in runs:
         detectors[key] = load(runs[key] / "student.safetensors")
         seen[key] = collect(detectors[key], data, "test")
@@ -119,9 +121,8 @@ def run_demo(out: Path, seed: int = 0) -> dict[str, Any]:
         "with the teacher's neck and head and learned from its features and predictions.",
         _sections(table, _verdict(scores, closed), read_runs(list(runs.values())), _pictures(data, seen)),
     )
-    peaks = [json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["peak_mb"] for folder in runs.values()]
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    summary |= {"seconds": round(time.perf_counter() - started, 1), "peak_mb": round(own + sum(peaks), 1)}
+    summary |= {"seconds": round(time.perf_counter() - started, 1), "peak_mb": round(max(own, peak), 1)}
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     console.print(_rich(table))
     console.print(_verdict(scores, closed), highlight=False)
@@ -130,10 +131,10 @@ def run_demo(out: Path, seed: int = 0) -> dict[str, Any]:
     return summary
 
 
-def _train_both(recipe: Recipe, runs: dict[str, Path], console: Console) -> None:
+def _train_both(recipe: Recipe, runs: dict[str, Path], console: Console) -> float:
     """Both trainings at once, by the verbs, with half of the cores each: small steps gain little from more threads.
 
-    Errors: SkystillError with the line that the failed verb gave.
+    Returns the peak memory of this process and the two together, in MiB. Errors: SkystillError with the line that the failed verb gave.
     """
     path = next(iter(runs.values())).parent / "recipe.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,18 +156,30 @@ def _train_both(recipe: Recipe, runs: dict[str, Path], console: Console) -> None
     readers = [Thread(target=_relay, args=(key, run, said[key], console)) for key, run in running.items()]
     for reader in readers:
         reader.start()
+    peak, pids = 0.0, [os.getpid(), *(run.pid for run in running.values())]
     try:
-        for reader in readers:
-            reader.join()
+        while any(reader.is_alive() for reader in readers):
+            peak = max(peak, sum(map(_memory_mb, pids)))
+            time.sleep(1)
     except KeyboardInterrupt:
         for run in running.values():
             run.terminate()
         raise
     for key, run in running.items():
         if run.wait() != 0:
-            raise SkystillError(
-                f"{NAMES[key]}: {said[key][-1] if said[key] else 'the training stopped without a word.'}"
-            )
+            words = said[key][-1] if said[key] else "the training stopped without a word."
+            raise SkystillError(f"{NAMES[key]}: {words}")
+    return peak
+
+
+def _memory_mb(pid: int) -> float:
+    """A process's memory in MiB, with its share of the pages that others use too; 0 where the system does not tell."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    except OSError:
+        return 0.0
+    found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) / 1024 if found else 0.0
 
 
 def _relay(key: str, run: subprocess.Popen[str], said: list[str], console: Console) -> None:
@@ -196,13 +209,13 @@ def _table(scores: dict[str, CocoScores], costs: dict[str, Cost]) -> TableData:
         figures = [text_of(getattr(scores[key], figure)) for figure in FIGURES]
         price = [f"{cost.parameters / 1e6:.2f}", f"{cost.gflops:.2f}", f"{cost.total.p50:.0f}"]
         rows.append([name, *figures, *price])
-    return TableData(["", *FIGURES.values(), "M params", "GFLOPs", "ms p50"], rows, mark=len(rows) - 1)
+    return TableData(["", *FIGURES.values(), "M param", "GFLOP", "ms p50"], rows, mark=len(rows) - 1)
 
 
 def _rich(table: TableData) -> Table:
-    shown = Table(title="test scenes")
+    shown = Table(title="test scenes", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for number, column in enumerate(table.columns):
-        shown.add_column(column, justify="right" if number else "left")
+        shown.add_column(column, justify="right" if number else "left", no_wrap=True)
     for number, row in enumerate(table.rows):
         shown.add_row(*row, style="bold green" if number == table.mark else None)
     return shown
