@@ -134,7 +134,8 @@ def run_demo(out: Path, seed: int = 0) -> dict[str, Any]:
 def _train_both(recipe: Recipe, runs: dict[str, Path], console: Console) -> float:
     """Both trainings at once, by the verbs, with half of the cores each: small steps gain little from more threads.
 
-    Returns the peak memory of this process and the two together, in MiB. Errors: SkystillError with the line that the failed verb gave.
+    Returns the peak memory of this process and the two together, in MiB. Errors: SkystillError with the line that the
+    failed verb gave.
     """
     path = next(iter(runs.values())).parent / "recipe.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
