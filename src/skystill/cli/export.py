@@ -18,7 +18,7 @@ def export(
     suppression, which `skystill predict` adds.
 
       skystill export ship.safetensors
-      skystill export ship.safetensors --size [640,640] --images flight/
+      skystill export ship.safetensors --size '[640, 640]' --images flight/
 
     Args:
         weights: the .safetensors file that training wrote.
