@@ -112,9 +112,8 @@ def test_python_runs(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_and_files_exist(page: Path) -> None:
-    made_later = {"docs/images/demo.png"}
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
-        assert (page.parent / target).exists() or target in made_later, target
+        assert (page.parent / target).exists(), target
     for name in re.findall(r"`((?:examples|recipes|benchmarks|tests|docs)/[\w./]+)`", page.read_text()):
         assert (ROOT / name).exists(), name
 
