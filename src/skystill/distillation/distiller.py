@@ -100,11 +100,12 @@ class Distiller(nn.Module):
         """
         if not isinstance(images, Tensor):
             images = pad_together(images, self.student.multiple)
+        # Teachers first: what they need in passing is free again before the student's activations pile up.
+        lessons = [self._ask(teacher, images) for teacher in self.teachers]
         output = self.student(images, targets)
         losses = dict(output.losses)
         terms: dict[str, Tensor] = {}
-        for teacher, method in zip(self.teachers, self._each(), strict=True):
-            knowledge = self._ask(teacher, images)
+        for knowledge, method in zip(lessons, self._each(), strict=True):
             # Softmaxes of x / 0.1 and factors of T^2 = 100 overflow half precision, so the method runs in float32.
             with torch.autocast(images.device.type, enabled=False):
                 found = method(in_float32(output.knowledge), in_float32(knowledge), targets)
