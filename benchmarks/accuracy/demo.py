@@ -53,7 +53,7 @@ def main() -> None:
             "machine": machine(),
             "schedule": f"{recipe.trainer.epochs} epochs of {recipe.data.scenes_train} scenes, "
             f"crop {recipe.data.crop}, batch {recipe.data.batch}, {recipe.optim.optimizer} lr {recipe.optim.lr}; "
-            f"LTD {recipe.method.settings}, the teacher's neck and head inherited",
+            f"LTD {recipe.method.settings or 'by its defaults'}, the teacher's neck and head inherited",
             "rows": rows,
         }
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -59,6 +59,8 @@ def markdown(result: dict[str, Any]) -> str:
     lines += [f"Schedule: {result['schedule']}", ""]
     for split in ("test", "val"):
         rows = [r for r in result["rows"] if r["split"] == split]
+        if not rows:
+            continue
         alone = {r["seed"]: r["ap"] for r in rows if r["method"] == "alone"}
         lines += [
             f"## {split}",

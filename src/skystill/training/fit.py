@@ -7,6 +7,7 @@ best.safetensors (the best validated epoch), checkpoints/ (to resume from) and T
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shlex
 import sys
@@ -136,4 +137,5 @@ def _teacher(path: str) -> dict[str, Any]:
 def machine() -> str:
     """Processor, threads and accelerator, in words."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{platform.machine()} {platform.system()}, {torch.get_num_threads()} threads, {gpu}"
+    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    return f"{platform.machine()} {platform.system()}, {cores}, {gpu}"
