@@ -8,7 +8,6 @@ voc   Annotations/                JPEGImages/      ImageSets/Main/<split>.txt
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from skystill.data.formats import FORMATS
 from skystill.data.formats.common import read_text, write_text
 from skystill.data.formats.yolo import write_yaml
 from skystill.errors import ConfigError, DataError
+from skystill.files import whole_file
 
 Placing = Literal["leave", "copy", "link"]
 
@@ -95,12 +95,8 @@ def _placed(annotations: Annotations, folder: Path, place: Placing) -> Annotatio
 def _bring(source: Path, target: Path, place: Placing) -> None:
     if target.exists() and target.samefile(source):
         return
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
+    with whole_file(target) as part:
         if place == "copy":
             shutil.copyfile(source, part)
         else:
             part.symlink_to(source.resolve())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)

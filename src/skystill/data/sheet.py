@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from skystill.data.annotations import Annotations, Record
 from skystill.data.images import read_image
 from skystill.data.inspect import Summary
 from skystill.errors import DataError
+from skystill.files import whole_file
 
 # Okabe and Ito's colours, which colour-blind readers tell apart too, without black and yellow.
 _COLORS = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2")
@@ -63,13 +63,8 @@ def draw_sheet(annotations: Annotations, summary: Summary, path: str | Path, cou
     for axis in axes[len(records) :]:
         axis.axis("off")
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with whole_file(path) as part:
         figure.savefig(part, format="png", dpi=100)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +19,7 @@ from skystill.deployment.runtime import HEADER_KEY, OnnxDetector, file_header
 from skystill.detectors.base import Detector
 from skystill.detectors.weights import load
 from skystill.errors import ConfigError, WeightsError
+from skystill.files import whole_file
 
 _PROOF_IMAGES = 8
 _PROOF_SIDE = 1024  # larger images are cut for the comparison, so that it takes seconds
@@ -155,12 +155,9 @@ def _without_traces(model: Any) -> Any:
 
 
 def _write(data: bytes, target: Path) -> Path:
-    partial = target.with_name(target.name + ".part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        os.replace(partial, target)
+        with whole_file(target) as part:
+            part.write_bytes(data)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise WeightsError(f"{target}: cannot be written ({error.strerror}). Choose another folder.") from error
     return target

@@ -21,6 +21,7 @@ from skystill.data.images import read_image, to_bands
 from skystill.deployment.inputs import batches, find_images, to_unit, with_longer_side
 from skystill.deployment.runtime import OnnxDetector, Predictor, open_detector
 from skystill.errors import ConfigError, DataError
+from skystill.files import whole_file
 from skystill.structures import Detections
 
 
@@ -193,21 +194,17 @@ def _write_picture(path: Path, image: Tensor, found: Detections, classes: Sequen
 
     shown = image if image.dtype == torch.uint8 else (image * 255).round().byte()
     picture = draw(shown, found, classes)
-    partial = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(partial, "JPEG", quality=92)
-        os.replace(partial, path)
+        with whole_file(path) as part:
+            picture.save(part, "JPEG", quality=92)
     except OSError as error:
         raise _unwritable(path, error) from error
 
 
 def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        os.replace(partial, path)
+        with whole_file(path) as part:
+            part.write_bytes(data)
     except OSError as error:
         raise _unwritable(path, error) from error
 

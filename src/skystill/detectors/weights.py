@@ -4,7 +4,6 @@ code."""
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from skystill.detectors.backbones import load_backbone
 from skystill.detectors.base import Detector
 from skystill.detectors.gfl import GFL, PRESETS, GFLConfig
 from skystill.errors import ConfigError, WeightsError
+from skystill.files import whole_file
 
 FAMILIES: dict[str, tuple[type[Detector], type]] = {"gfl": (GFL, GFLConfig)}
 
@@ -58,12 +58,10 @@ def save(detector: Detector, path: str | Path, notes: dict[str, Any] | None = No
         k: (v.half() if half and v.is_floating_point() else v).contiguous().cpu()
         for k, v in detector.state_dict().items()
     }
-    partial = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # save_file would make the file private, whatever the umask says.
-        partial.write_bytes(serialize(state, metadata={"skystill": json.dumps(header)}))
-        os.replace(partial, path)
+        with whole_file(path) as part:
+            # save_file would make the file private, whatever the umask says.
+            part.write_bytes(serialize(state, metadata={"skystill": json.dumps(header)}))
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written ({error.strerror}). Choose another folder.") from error
     return path

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from skystill.errors import DataError
+from skystill.files import whole_file
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #d9dee5; --page: #ffffff; --card: #f6f7f9;
@@ -68,14 +67,10 @@ def write_report(path: Path, title: str, lead: str, sections: Sequence[Section])
         f"<body><main><h1>{html.escape(title)}</h1>\n<p class='soft'>{html.escape(lead)}</p>\n{body}\n"
         "</main></body></html>\n"
     )
-    partial = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(page, encoding="utf-8")
-        os.replace(partial, path)
+        with whole_file(path) as part:
+            part.write_text(page, encoding="utf-8")
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
         raise DataError(f"{path}: cannot be written ({error.strerror}). Give another place.") from error
     return path
 

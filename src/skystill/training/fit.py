@@ -24,8 +24,9 @@ from skystill.detectors.weights import create, load, read_header, save
 from skystill.distillation.distiller import Distiller, inherit
 from skystill.distillation.methods import make_method
 from skystill.errors import ConfigError
+from skystill.files import whole_file
 from skystill.training.callbacks import BestWeights, StepTimer
-from skystill.training.folder import run_folder, write_whole
+from skystill.training.folder import run_folder
 from skystill.training.loop import make_trainer, run_loop
 from skystill.training.recipe import Recipe
 from skystill.training.scoring import collect, typical_cost
@@ -125,7 +126,8 @@ def _finish(recipe: Recipe, method: str, folder: Path, task: Task, data: DataMod
         "machine": machine(),
         "versions": {name: version(name) for name in PACKAGES},
     }
-    write_whole(folder / "metrics.json", json.dumps(metrics, indent=1))
+    with whole_file(folder / "metrics.json") as part:
+        part.write_text(json.dumps(metrics, indent=1), encoding="utf-8")
 
 
 def _teacher(path: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The run folder: where it lies, what may be in it before a run, and files that appear whole or not at all."""
+"""The run folder: where it lies and what may be in it before a run."""
 
 from __future__ import annotations
 
@@ -25,10 +25,3 @@ def run_folder(recipe: Recipe, method: str, resume: bool) -> Path:
     if not os.access(there, os.W_OK | os.X_OK):
         raise ConfigError(f"{folder}: cannot be written. Give another --out.")
     return folder
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file beside itself and renames it, so that nobody reads half of it."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

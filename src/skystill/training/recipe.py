@@ -10,6 +10,7 @@ import yaml
 
 from skystill.data.config import DataConfig
 from skystill.errors import ConfigError
+from skystill.files import whole_file
 
 
 @dataclass
@@ -182,9 +183,8 @@ class Recipe:
 
     def write(self, path: Path) -> None:
         """The resolved recipe as YAML that can be run again."""
-        partial = path.with_name(path.name + ".part")
-        partial.write_text(yaml.safe_dump(_plain(asdict(self)), sort_keys=False), encoding="utf-8")
-        partial.replace(path)
+        with whole_file(path) as part:
+            part.write_text(yaml.safe_dump(_plain(asdict(self)), sort_keys=False), encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from skystill.data.annotations import Annotations, Record
 from skystill.data.images import SUFFIXES
 from skystill.errors import DataError
+from skystill.files import whole_file
 from skystill.structures import BoxKind
 
 COLUMNS: dict[BoxKind, int] = {"hbb": 4, "obb": 8}
@@ -105,13 +105,8 @@ def read_text(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a whole file or nothing: to a temporary file beside it, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def images_by_stem(folders: Iterable[Path]) -> dict[str, Path]:
