@@ -42,6 +42,12 @@ def smaller(a: Tensor, b: Tensor) -> tuple[int, int]:
     return min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3])
 
 
+def at_common_size(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Both maps averaged down to the coarser resolution of the two."""
+    size = smaller(a, b)
+    return resize_down(a, size), resize_down(b, size)
+
+
 def standardise(x: Tensor, eps: float = 1e-6) -> Tensor:
     """(B, C, H, W) or (B, C, P) with zero mean and unit variance per channel over batch and places.
 

@@ -7,9 +7,18 @@ from typing import Any
 
 from skystill.distillation.ltd import LTD, LTDReleased
 from skystill.distillation.method import Method
+from skystill.distillation.peers.cwd import CWD
+from skystill.distillation.peers.fitnet import FitNet
+from skystill.distillation.peers.pkd import PKD
 from skystill.errors import ConfigError
 
-METHODS: dict[str, type[Method]] = {"ltd": LTD, "ltd_released": LTDReleased}
+METHODS: dict[str, type[Method]] = {
+    "ltd": LTD,
+    "ltd_released": LTDReleased,
+    "fitnet": FitNet,
+    "pkd": PKD,
+    "cwd": CWD,
+}
 
 
 def make_method(name: str, settings: dict[str, Any] | None = None) -> Method:

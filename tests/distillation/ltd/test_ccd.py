@@ -11,7 +11,6 @@ from torch import nn
 from skystill.distillation.ltd.ccd import (
     ExplicitBinding,
     ImplicitBinding,
-    adapter,
     bound,
     cross_distances,
     gate_lesson,
@@ -243,9 +242,3 @@ def test_distances_at_sampled_places_estimate_those_at_all() -> None:
     drawn = torch.stack([cross_distances((s,), (t,), [torch.nn.Identity()], places=100).mean() for _ in range(200)])
     assert drawn.std() > 0
     assert abs(drawn.mean() - exact) < 4 * drawn.std() / 200**0.5 + 2e-3
-
-
-def test_an_adapter_of_equal_widths_begins_as_the_identity() -> None:
-    x = torch.randn(2, 6, 4, 4)
-    assert torch.equal(adapter(6, 6)(x), x)
-    assert adapter(6, 8)(x).shape == (2, 8, 4, 4)

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skystill.distillation.adapters import adapter
 from skystill.distillation.ltd.fusion import Fusion
 from skystill.distillation.ltd.lic import LIC
 from skystill.distillation.maps import columns, pearson_distance, resize_down, sample_places, smaller
@@ -64,16 +65,6 @@ def cross_distances(
             row.append(pearson_distance(phi(seen).squeeze(3), wanted))
         rows.append(torch.stack(row, 1))
     return torch.stack(rows, 1)
-
-
-def adapter(inputs: int, outputs: int) -> nn.Conv2d:
-    """A 1x1 convolution phi; the identity to begin with where the widths are equal, so that equal features are at once
-    at distance 0 and a student that starts with the teacher's head keeps features which that head can read."""
-    phi = nn.Conv2d(inputs, outputs, 1)
-    if inputs == outputs:
-        nn.init.dirac_(phi.weight)
-        nn.init.zeros_(phi.bias)  # type: ignore[arg-type]
-    return phi
 
 
 class CrossDistances(nn.Module):

@@ -1,0 +1,179 @@
+"""What every peer that compares features owes the Distiller, whatever its formula."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from skystill.detectors.gfl import GFL
+from skystill.distillation.distiller import Distiller, in_float32
+from skystill.distillation.method import Method
+from skystill.distillation.methods import make_method
+from skystill.structures import Knowledge, Targets
+
+MakeKnowledge = Callable[..., Knowledge]
+PEERS = ("fitnet", "pkd", "cwd")
+# Name -> what make_knowledge is told of student and teacher.
+PAIRS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "same shape": ({}, {}),
+    "wider teacher": ({"channels": 6}, {"channels": 10}),
+    "more teacher levels": ({"strides": (8, 16, 32)}, {"strides": (4, 8, 16, 32, 64)}),
+    "more student levels": ({"strides": (4, 8, 16, 32)}, {"strides": (16, 32)}),
+    "other strides": ({"strides": (8, 16), "channels": 4}, {"strides": (4, 32)}),
+    "a single level": ({"strides": (16,)}, {"strides": (8,)}),
+}
+
+
+def total(terms: dict[str, Tensor]) -> Tensor:
+    return sum(terms.values(), torch.zeros(()))
+
+
+def built(name: str, student: Knowledge, teacher: Knowledge, **settings: object) -> Method:
+    torch.manual_seed(0)
+    method = make_method(name, settings)
+    method.build(student, teacher)
+    return method
+
+
+def pair_of(make_knowledge: MakeKnowledge, pair: str, **both: object) -> tuple[Knowledge, Knowledge]:
+    of_student, of_teacher = PAIRS[pair]
+    return make_knowledge(1, **(both | of_student)), make_knowledge(2, **(both | of_teacher))
+
+
+def watched(knowledge: Knowledge) -> Knowledge:
+    """The same knowledge in leaves that collect a gradient."""
+    dense = knowledge.dense
+    assert dense is not None
+    assert dense.edges is not None
+    return replace(
+        knowledge,
+        pyramid=tuple(p.clone().requires_grad_() for p in knowledge.pyramid),
+        dense=replace(dense, logits=dense.logits.clone().requires_grad_(), edges=dense.edges.clone().requires_grad_()),
+    )
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("name", PEERS)
+def test_gradients_reach_every_student_level_and_adapter_and_never_the_teacher(
+    make_knowledge: MakeKnowledge, two_images: list[Targets], name: str, pair: str
+) -> None:
+    student, teacher = (watched(k) for k in pair_of(make_knowledge, pair, side=128))
+    method = built(name, student, teacher)
+    terms = method(student, teacher.detach(), two_images)
+    assert all(v.shape == () and v.isfinite() for v in terms.values())
+    total(terms).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.abs().max() > 0 for p in student.pyramid)
+    assert [n for n, p in method.named_parameters() if p.grad is None] == []
+    assert all(p.grad is None for p in teacher.pyramid)
+    for k in (student, teacher):
+        assert k.dense is not None
+        assert k.dense.logits.grad is None
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_levels_of_differing_width(make_knowledge: MakeKnowledge, two_images: list[Targets], name: str) -> None:
+    student, teacher = make_knowledge(1), make_knowledge(2)
+    uneven = replace(student, pyramid=(student.pyramid[0][:, :3], *student.pyramid[1:]))
+    assert total(built(name, uneven, teacher)(uneven, teacher, two_images)).isfinite()
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_odd_truths_are_finite(make_knowledge: MakeKnowledge, odd_truths: dict[str, Targets], name: str) -> None:
+    student, teacher = watched(make_knowledge(1, batch=1)), make_knowledge(2, batch=1)
+    method = built(name, student, teacher)
+    for truth, target in odd_truths.items():
+        loss = total(method(student, teacher, [target]))
+        loss.backward()
+        assert loss.isfinite(), truth
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in student.pyramid), truth
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_constant_features_are_finite(make_knowledge: MakeKnowledge, two_images: list[Targets], name: str) -> None:
+    """A dead channel has no variance and no strongest cell."""
+    student, teacher = make_knowledge(1), make_knowledge(2)
+    dead = watched(replace(student, pyramid=tuple(torch.zeros_like(p) for p in student.pyramid)))
+    loss = total(built(name, dead, teacher)(dead, teacher, two_images))
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in dead.pyramid)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_student_that_equals_its_teacher_has_less_to_learn_than_any_other(
+    make_knowledge: MakeKnowledge, two_images: list[Targets], name: str
+) -> None:
+    teacher, other = make_knowledge(2), make_knowledge(1)
+    method = built(name, teacher, teacher)
+    torch.manual_seed(1)
+    same = total(method(teacher, teacher, two_images))
+    torch.manual_seed(1)
+    assert 0 <= same < total(method(other, teacher, two_images))
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_the_weight_is_a_factor(make_knowledge: MakeKnowledge, two_images: list[Targets], name: str) -> None:
+    student, teacher = pair_of(make_knowledge, "wider teacher")
+    values = []
+    for weight in (1.0, 3.0):
+        method = built(name, student, teacher, weight=weight)
+        torch.manual_seed(1)
+        values.append(total(method(student, teacher, two_images)).item())
+    assert values[0] > 0
+    assert values[1] == pytest.approx(3 * values[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_method_can_be_copied_after_a_step(
+    make_knowledge: MakeKnowledge, two_images: list[Targets], name: str
+) -> None:
+    student, teacher = watched(make_knowledge(1)), make_knowledge(2)
+    method = built(name, student, teacher).eval()
+    method(student, teacher, two_images)
+    copied = deepcopy(method)
+    torch.manual_seed(1)
+    before = total(method(student, teacher, two_images))
+    torch.manual_seed(1)
+    assert total(copied(student, teacher, two_images)) == before
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_bfloat16_knowledge_is_finite(make_knowledge: MakeKnowledge, two_images: list[Targets], name: str) -> None:
+    """As the Distiller hands it over: the pyramid in float32, the head's tensors as they came."""
+
+    def rough(k: Knowledge) -> Knowledge:
+        assert k.dense is not None
+        dense = replace(k.dense, logits=k.dense.logits.bfloat16(), boxes=k.dense.boxes.bfloat16())
+        return in_float32(replace(k, pyramid=tuple(p.bfloat16() for p in k.pyramid), dense=dense))
+
+    student, teacher = pair_of(make_knowledge, "wider teacher")
+    method = built(name, student, teacher)
+    torch.manual_seed(1)
+    exact = total(method(student, teacher, two_images)).item()
+    torch.manual_seed(1)
+    assert total(method(rough(student), rough(teacher), two_images)).item() == pytest.approx(exact, rel=0.05)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_real_detectors_learn_by_it_under_autocast(
+    make_gfl: Callable[..., GFL], two_images: list[Targets], name: str
+) -> None:
+    student, teacher = make_gfl(0), make_gfl(1, levels=(3, 6), neck_channels=48)
+    before = {k: v.clone() for k, v in teacher.state_dict().items()}
+    distiller = Distiller(student, teacher, make_method(name)).train()
+    optimizer = torch.optim.SGD(distiller.parameters(), 1e-3)
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for _ in range(2):
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            losses = distiller(images, two_images)
+        total(losses).backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in distiller.parameters())
+        optimizer.step()
+    ours = {k: v for k, v in losses.items() if k.startswith(name)}
+    assert ours
+    assert all(v.isfinite() and v.dtype == torch.float32 for v in ours.values())
+    assert all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items())
