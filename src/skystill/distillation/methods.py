@@ -7,8 +7,10 @@ from typing import Any
 
 from skystill.distillation.ltd import LTD, LTDReleased
 from skystill.distillation.method import Method
+from skystill.distillation.peers.bckd import BCKD
 from skystill.distillation.peers.cwd import CWD
 from skystill.distillation.peers.fitnet import FitNet
+from skystill.distillation.peers.ld import LD
 from skystill.distillation.peers.pkd import PKD
 from skystill.errors import ConfigError
 
@@ -18,6 +20,8 @@ METHODS: dict[str, type[Method]] = {
     "fitnet": FitNet,
     "pkd": PKD,
     "cwd": CWD,
+    "ld": LD,
+    "bckd": BCKD,
 }
 
 

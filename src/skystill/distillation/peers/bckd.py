@@ -1,0 +1,70 @@
+"""BCKD: cross-task consistent distillation (Yang et al., ICCV 2023, arXiv 2308.14286), section 3.
+
+    L_sem = 1/P sum_i sum_k w_ik BCE(z_s, p_t),   w_ik = |p_t - p_s|,   p = sigmoid(z)
+    L_loc = 1/P sum_{i positive} max_k w_ik (1 - GIoU(b_s, b_t)),   w without gradient
+
+z (B, N, K) class logits at N places, each class a binary classification of its own; b (B, N, 4) boxes; P the number of
+ATSS positives, at least 1. L_sem runs over all places. Weights 1 and 4: the authors' settings for GFL, whose GIoU takes
+the place of the IoU in the paper's text.
+Differs from the paper: L_loc on the positives alone; at other places teacher and student have no box to agree on.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torchvision.ops import generalized_box_iou_loss
+
+from skystill.detectors.gfl.loss import quality_focal_loss
+from skystill.distillation.ltd.regions import find_regions
+from skystill.distillation.method import Method
+from skystill.distillation.pairing import same_grid
+from skystill.distributed import mean_over_workers
+from skystill.errors import ConfigError
+from skystill.structures import Dense, Knowledge, Targets
+
+
+def binary_loss(dense_s: Dense, dense_t: Dense) -> Tensor:
+    """sum |p_t - p_s| BCE(z_s, p_t) over batch, places and classes, a scalar: QFL with exponent 1 to soft targets."""
+    return quality_focal_loss(dense_s.logits.float(), dense_t.logits.float().sigmoid(), beta=1.0).sum()
+
+
+def box_loss(dense_s: Dense, dense_t: Dense, region: Tensor) -> Tensor:
+    """sum of 1 - GIoU(b_s, b_t) over region (B, N) bool, each place weighted by its widest gap between class scores, a
+    scalar."""
+    gap = (dense_t.scores()[region] - dense_s.scores()[region].detach()).abs().amax(1)
+    giou: Tensor = generalized_box_iou_loss(dense_s.boxes[region].float(), dense_t.boxes[region].float())
+    return (gap * giou).sum()
+
+
+def check_sigmoid(name: str, dense_s: Dense, dense_t: Dense) -> None:
+    """Refuses heads whose classes share one softmax."""
+    for whose, dense in (("student's", dense_s), ("teacher's", dense_t)):
+        if dense.activation != "sigmoid":
+            raise ConfigError(
+                f"{name} teaches each class for itself, but the {whose} head scores them by {dense.activation}. "
+                "Methods that do without it: ltd, pkd."
+            )
+
+
+class BCKD(Method):
+    """BCKD. sem, loc: weights of the terms; 0 leaves one out. Returns "bckd_sem" and "bckd_loc"."""
+
+    def __init__(self, sem: float = 1.0, loc: float = 4.0) -> None:
+        super().__init__()
+        self.sem, self.loc = sem, loc
+
+    def build(self, student: Knowledge, teacher: Knowledge) -> None:
+        """Checks that both heads score independent classes at the same places; there is nothing to learn."""
+        check_sigmoid("bckd", *same_grid(student, teacher))
+
+    def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
+        """See Method."""
+        dense_s, dense_t = same_grid(student, teacher)
+        positives = find_regions(dense_t, targets).positives
+        count = mean_over_workers(positives.sum().float()).clamp(min=1)
+        terms: dict[str, Tensor] = {}
+        if self.sem:
+            terms["bckd_sem"] = self.sem * binary_loss(dense_s, dense_t) / count
+        if self.loc:
+            terms["bckd_loc"] = self.loc * box_loss(dense_s, dense_t, positives) / count
+        return terms
