@@ -1,9 +1,21 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skystill.distillation.maps import columns, pearson_distance, resize_down, sample_places, smaller, standardise
+from skystill.distillation.maps import (
+    at_common_size,
+    columns,
+    pearson_distance,
+    pooled_errors,
+    resize_down,
+    sample_places,
+    smaller,
+    spatial_attention,
+    standardise,
+)
 
 seeds = st.integers(0, 10**6)
 
@@ -58,6 +70,7 @@ def test_both_maps_come_to_the_smaller_side_of_each() -> None:
     a, b = draw(4, 1, 2, 8, 6), draw(5, 1, 2, 4, 12)
     assert smaller(a, b) == (4, 6)
     assert resize_down(a, (4, 6)).shape == (1, 2, 4, 6)
+    assert [x.shape[2:] for x in at_common_size(a, b)] == [(4, 6), (4, 6)]
     assert resize_down(a, (8, 6)) is a
     assert resize_down(a, (4, 3))[0, 1, 2, 1].item() == pytest.approx(a[0, 1, 4:6, 2:4].mean().item(), abs=1e-5)
 
@@ -78,3 +91,20 @@ def test_places_are_sampled_once_each_and_only_where_there_are_too_many() -> Non
     assert places is not None
     assert len(places.unique()) == 40
     assert 0 <= places.min() <= places.max() < 100
+
+
+def test_attention_is_a_softmax_over_cells_with_mean_one() -> None:
+    x = draw(0, 2, 3, 4, 5)
+    got = spatial_attention(x, 0.1)
+    for b in range(2):
+        powers = [math.exp(x[b, :, i // 5, i % 5].abs().mean().item() / 0.1 - 60) for i in range(20)]
+        assert got[b].flatten().tolist() == pytest.approx([20 * p / sum(powers) for p in powers], rel=1e-4)
+
+
+def test_pooled_errors_are_those_of_blocks_below_the_height() -> None:
+    a, b = draw(6, 2, 3, 4, 8), draw(7, 2, 3, 4, 8)
+    found = pooled_errors(a, b)
+    assert list(found) == [2, 1]
+    for side, error in found.items():
+        blocks = [x.reshape(2, 3, side, 4 // side, side, 8 // side).mean((3, 5)) for x in (a, b)]
+        assert error.item() == pytest.approx((blocks[0] - blocks[1]).square().mean().item(), rel=1e-5)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Sides of the coarse grids at which methods compare maps once more.
+_GRIDS = (4, 2, 1)
 # Fewer samples per channel than this make channel statistics meaningless; a sample's own statistics serve then.
 _MIN_SAMPLES = 32
 
@@ -63,3 +65,19 @@ def standardise(x: Tensor, eps: float = 1e-6) -> Tensor:
 def pearson_distance(a: Tensor, b: Tensor) -> Tensor:
     """(B,) half the mean squared difference of standardised maps of equal shape: 1 - Pearson correlation, in 0..2."""
     return (standardise(a) - standardise(b)).square().flatten(1).mean(1) / 2
+
+
+def pooled_errors(a: Tensor, b: Tensor) -> dict[int, Tensor]:
+    """Mean squared difference of two (B, C, H, W) averaged down to l x l, for l in 4, 2, 1 below the map's height."""
+    return {
+        side: F.mse_loss(F.adaptive_avg_pool2d(a, side), F.adaptive_avg_pool2d(b, side))
+        for side in _GRIDS
+        if side < b.shape[2]
+    }
+
+
+def spatial_attention(x: Tensor, tau: float) -> Tensor:
+    """A(x) = H W softmax_HW(mean_c |x| / tau) of (B, C, H, W): (B, 1, H, W), mean 1."""
+    b, _, h, w = x.shape
+    energy = x.abs().mean(1).flatten(1) / tau
+    return (h * w * energy.softmax(1)).view(b, 1, h, w)

@@ -9,9 +9,14 @@ from skystill.distillation.ltd import LTD, LTDReleased
 from skystill.distillation.method import Method
 from skystill.distillation.peers.bckd import BCKD
 from skystill.distillation.peers.cwd import CWD
+from skystill.distillation.peers.fgd import FGD
 from skystill.distillation.peers.fitnet import FitNet
 from skystill.distillation.peers.ld import LD
+from skystill.distillation.peers.mgd import MGD
 from skystill.distillation.peers.pkd import PKD
+from skystill.distillation.peers.reviewkd import ReviewKD
+from skystill.distillation.peers.semckd import SemCKD
+from skystill.distillation.peers.sl2 import SL2
 from skystill.errors import ConfigError
 
 METHODS: dict[str, type[Method]] = {
@@ -20,6 +25,11 @@ METHODS: dict[str, type[Method]] = {
     "fitnet": FitNet,
     "pkd": PKD,
     "cwd": CWD,
+    "mgd": MGD,
+    "fgd": FGD,
+    "reviewkd": ReviewKD,
+    "semckd": SemCKD,
+    "sl2": SL2,
     "ld": LD,
     "bckd": BCKD,
 }

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from skystill.distillation.ltd import LTDReleased
 from skystill.distillation.ltd.regions import find_regions
 from skystill.distillation.ltd.released import (
-    attention,
     attention_imitation,
     hierarchical_distance,
     released_kd,
     released_ld,
 )
+from skystill.distillation.maps import spatial_attention
 from skystill.errors import ConfigError
 from skystill.structures import Knowledge, Targets
 
@@ -45,21 +45,13 @@ def pooled(x: Tensor, size: int) -> Tensor:
     return x.reshape(b, c, size, h // size, size, w // size).mean((3, 5))
 
 
-def test_attention_is_a_softmax_over_cells_with_mean_one() -> None:
-    x = draw(0, 2, 3, 4, 5)
-    got = attention(x)
-    for b in range(2):
-        energy = [x[b, :, i // 5, i % 5].abs().mean().item() for i in range(20)]
-        assert got[b].flatten().tolist() == pytest.approx([20 * v for v in softmax(energy, 0.1)], rel=1e-4)
-
-
 def test_attention_imitation_by_hand() -> None:
     raw, adapted, t = draw(1, 2, 3, 4, 4), draw(2, 2, 5, 4, 4), draw(3, 2, 5, 4, 4)
     total = 0.0
     for b in range(2):
         for y in range(4):
             for x in range(4):
-                m = (attention(raw)[b, 0, y, x].item() + attention(t)[b, 0, y, x].item()) / 2
+                m = (spatial_attention(raw, 0.1)[b, 0, y, x].item() + spatial_attention(t, 0.1)[b, 0, y, x].item()) / 2
                 total += m * sum((float(adapted[b, c, y, x]) - float(t[b, c, y, x])) ** 2 for c in range(5))
     assert attention_imitation(adapted, raw, t).item() == pytest.approx(math.sqrt(total), rel=1e-4)
 

@@ -79,7 +79,8 @@ class CrossDistances(nn.Module):
         widths = [t.shape[1] for t in teacher.pyramid]
         if len(set(widths)) != 1:
             raise ConfigError(
-                f"the teacher's levels have widths {widths}; only binding lic serves levels of other width."
+                f"the teacher's levels have widths {widths} and comparing across levels needs one; "
+                "use ltd with binding lic, or a method that stays on a level, such as pkd."
             )
         self.adapt = nn.ModuleList(adapter(s.shape[1], widths[0]) for s in student.pyramid)
         self.gap: Tensor

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from skystill.distillation.ltd.fusion import Fusion
 from skystill.distillation.ltd.lic import LIC
 from skystill.distillation.ltd.regions import find_regions
+from skystill.distillation.maps import pooled_errors, spatial_attention
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import same_grid
 from skystill.errors import ConfigError
@@ -22,26 +23,19 @@ from skystill.structures import Knowledge, Targets
 _GRID = {4: 1 / 2, 2: 1 / 4, 1: 1 / 8}  # l -> c_l of the pooled terms
 
 
-def attention(x: Tensor, tau: float = 0.1) -> Tensor:
-    """A(x) = H W softmax_HW(mean_c |x| / tau): (B, 1, H, W), mean 1."""
-    b, _, h, w = x.shape
-    energy = x.abs().mean(1).flatten(1) / tau
-    return (h * w * energy.softmax(1)).view(b, 1, h, w)
-
-
-def attention_imitation(adapted: Tensor, raw_s: Tensor, t: Tensor) -> Tensor:
+def attention_imitation(adapted: Tensor, raw_s: Tensor, t: Tensor, tau: float = 0.1) -> Tensor:
     """sqrt(sum M (phi(s) - t)^2), M the mean attention of both without gradient; adapted, t: (B, C_t, H, W)."""
-    mask = (attention(raw_s.detach()) + attention(t)) / 2
+    mask = (spatial_attention(raw_s.detach(), tau) + spatial_attention(t, tau)) / 2
     return (mask * (adapted - t).square()).sum().clamp(min=1e-12).sqrt()
 
 
 def hierarchical_distance(calibrated: Tensor, plain: Tensor, t: Tensor) -> Tensor:
     """MSE(calibrated, t) + sum_l c_l MSE(P_l plain, P_l t) / (1 + sum_l c_l), l in {4, 2, 1} below the map's height."""
-    used = {size: c for size, c in _GRID.items() if size < t.shape[2]}
+    errors = pooled_errors(plain, t)
     pooled = torch.zeros((), device=t.device)
-    for size, c in used.items():
-        pooled = pooled + c * F.mse_loss(F.adaptive_avg_pool2d(plain, size), F.adaptive_avg_pool2d(t, size))
-    return F.mse_loss(calibrated, t) + pooled / (1 + sum(used.values()))
+    for size, error in errors.items():
+        pooled = pooled + _GRID[size] * error
+    return F.mse_loss(calibrated, t) + pooled / (1 + sum(_GRID[size] for size in errors))
 
 
 def released_ld(d_s: Tensor, d_t: Tensor, tau: float = 10.0) -> Tensor:
