@@ -29,10 +29,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from skystill.evaluation.matches import EXCUSED, FREE, Ints, Matches, ap_of_ranks, match_detections
-from skystill.evaluation.pairs import Floats, areas, overlaps
+from skystill.evaluation.matches import FREE, Ints, ap_of_ranks, match_image
+from skystill.evaluation.pairs import Floats, areas, check_pairs
 from skystill.structures import Detections, Targets
 
 T_F, T_B = 0.5, 0.1  # IoU that makes a detection right; IoU up to which it looks at background
@@ -84,6 +83,20 @@ class ErrorBreakdown:
 
 
 @dataclass(frozen=True)
+class _Found:
+    """All D detections that count towards `max_dets`: (D,) each.
+
+    kind: index in KINDS, _NO_ERROR for right or excused ones. aim: the object that would mend it, -1 for none.
+    """
+
+    label: Ints
+    score: Floats
+    right: NDArray[np.bool_]
+    kind: Ints
+    aim: Ints
+
+
+@dataclass(frozen=True)
 class _Objects:
     """All M objects that count, image by image. label, area (square pixels), taken (by a detection): (M,)."""
 
@@ -105,61 +118,65 @@ def evaluate_errors(
     Objects with the ignore flag are never missed, and a detection inside one of its class has no error. max_dets: how
     many detections an image and class count, best scores first. Raises DataError as `check_pairs`.
     """
-    matches = match_detections(detections, targets, classes, max_dets, np.array([T_F]))
-    objects, kind, aim = _assign(matches, detections, targets)
+    check_pairs(detections, targets, len(classes))
+    found, objects = _assign(detections, targets, max_dets)
     missed = ~objects.taken
-    missed[aim[aim >= 0]] = False
-    total = matches.objects.sum(axis=0)
-    lost = np.bincount(objects.label[missed], minlength=len(total))
-
-    right = matches.taken[0] >= 0
-    counts = matches.taken[0] != EXCUSED
-    ap50 = _ap50(matches.label, matches.score, right, counts, total, total)
-    oracles = {}
-    for i, name in enumerate(KINDS[:_MISSED]):
-        wrong = kind == i
-        fixed = _best_of_each(wrong & (aim >= 0), matches.score, aim, objects.taken)
-        label = np.where(fixed, objects.label[aim] if len(objects.label) else 0, matches.label)
-        oracles[name] = _ap50(label, matches.score, right | fixed, counts & (~wrong | fixed), total, total)
-    oracles["missed"] = _ap50(matches.label, matches.score, right, counts, total, total - lost)
+    missed[found.aim[found.aim >= 0]] = False
+    ap50, gains = _gains(found, objects, missed, len(classes))
+    counts = {name: int((found.kind == i).sum()) for i, name in enumerate(KINDS)}
     return ErrorBreakdown(
         ap50=ap50,
-        dap50={name: oracles[name] - ap50 for name in KINDS},
-        counts={name: int((kind == i).sum()) for i, name in enumerate(KINDS)} | {"missed": int(missed.sum())},
+        dap50=gains,
+        counts=counts | {"missed": int(missed.sum())},
         missed=objects.by_size(missed),
         objects=objects.by_size(np.ones_like(missed)),
     )
 
 
-def _assign(
-    matches: Matches, detections: Sequence[Detections], targets: Sequence[Targets]
-) -> tuple[_Objects, Ints, Ints]:
-    """The objects, and for each detection (D,) its kind and the object that it aims at, _NO_ERROR and -1 for none."""
-    kind, aim = np.full(len(matches.label), _NO_ERROR), np.full(len(matches.label), -1)
-    labels, sizes, taken = [np.zeros(0, dtype=np.int64)], [np.zeros(0)], [np.zeros(0, dtype=np.bool_)]
+def _gains(found: _Found, objects: _Objects, missed: NDArray[np.bool_], classes: int) -> tuple[float, dict[str, float]]:
+    """AP50, and what it gains by each oracle."""
+    total = np.bincount(objects.label, minlength=classes)
+    lost = np.bincount(objects.label[missed], minlength=classes)
+    counts = found.right | (found.kind != _NO_ERROR)
+    ap50 = _ap50(found.label, found.score, found.right, counts, total, total)
+    mended = {}
+    for i, name in enumerate(KINDS[:_MISSED]):
+        wrong = found.kind == i
+        best = _best_of_each(wrong & (found.aim >= 0), found.score, found.aim, objects.taken)
+        label = found.label.copy()
+        label[best] = objects.label[found.aim[best]]
+        mended[name] = _ap50(label, found.score, found.right | best, counts & (~wrong | best), total, total)
+    mended["missed"] = _ap50(found.label, found.score, found.right, counts, total, total - lost)
+    return ap50, {name: mended[name] - ap50 for name in KINDS}
+
+
+def _assign(detections: Sequence[Detections], targets: Sequence[Targets], max_dets: int) -> tuple[_Found, _Objects]:
+    """Every detection with its kind of error and the object that it aims at, and every object."""
+    ints, floats, bools = np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.bool_)
+    found: list[tuple[NDArray[Any], ...]] = [(ints, floats, bools, ints, ints)]
+    objects: list[tuple[NDArray[Any], ...]] = [(ints, floats, bools)]
     before = 0
-    bounds = np.searchsorted(matches.image, np.arange(len(targets) + 1))
-    for i, (seen, truth) in enumerate(zip(detections, targets, strict=True)):
-        counted = truth.counted()
-        mine = np.arange(bounds[i], bounds[i + 1])
-        took = matches.taken[0, mine]
-        label = np.asarray(counted.labels.cpu().numpy(), dtype=np.int64)
-        false = mine[took == FREE]
-        kind[false], own = _kinds(seen.boxes[matches.index[false]], matches.label[false], counted.boxes, label)
-        aim[false] = np.where(own >= 0, own + before, -1)
-        labels.append(label)
-        sizes.append(areas(counted.boxes))
-        taken.append(np.isin(np.arange(len(counted)), took))
-        before += len(counted)
-    return _Objects(np.concatenate(labels), np.concatenate(sizes), np.concatenate(taken)), kind, aim
+    for seen, truth in zip(detections, targets, strict=True):
+        match = match_image(seen, truth, max_dets, np.array([T_F]))
+        taken, count = match.taken[0], len(match.object_label)
+        kind, aim = _kinds(match.table, match.label[:, None] == match.object_label)
+        false = taken == FREE
+        aim = np.where(false & (aim >= 0), aim + before, -1)
+        found.append((match.label, match.score, taken >= 0, np.where(false, kind, _NO_ERROR), aim))
+        objects.append((match.object_label, areas(truth.counted().boxes), np.isin(np.arange(count), taken)))
+        before += count
+    return _Found(*map(np.concatenate, zip(*found, strict=True))), _Objects(
+        *map(np.concatenate, zip(*objects, strict=True))
+    )
 
 
-def _kinds(boxes: Tensor, label: Ints, objects: Tensor, object_label: Ints) -> tuple[Ints, Ints]:
-    """Kind of each false detection (d,) of one image, and the row of the object that it aims at, -1 for none."""
-    if not len(objects) or not len(boxes):
-        return np.full(len(boxes), _BACKGROUND), np.full(len(boxes), -1)
-    table = overlaps(boxes, objects)
-    same = label[:, None] == object_label[None, :]
+def _kinds(table: Floats, same: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """What kind each detection of one image is if it is false, and which object it aims at, -1 for none: (d,) each.
+
+    table: (d, m) IoU with every object. same: (d, m) whether the classes agree.
+    """
+    if not table.size:
+        return np.full(len(table), _BACKGROUND), np.full(len(table), -1)
     own, other = np.where(same, table, 0.0), np.where(same, 0.0, table)
     best_own, best_other = own.max(axis=1), other.max(axis=1)
     shifted = (best_own >= T_B) & (best_own < T_F)

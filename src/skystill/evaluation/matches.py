@@ -22,20 +22,32 @@ from skystill.structures import Detections, Targets
 Ints = NDArray[np.int64]
 
 IOUS: Floats = np.linspace(0.5, 0.95, 10)
-FREE, EXCUSED = -1, -2  # in Matches.taken: took no object; took none and lies in an ignored one
+FREE, EXCUSED = -1, -2  # of a detection that took no object; EXCUSED lies in an ignored one and does not count
+
+
+@dataclass(frozen=True)
+class ImageMatch:
+    """The d detections of one image that count towards `max_dets`, best first, and its m objects that count.
+
+    label, score: (d,). table: (d, m) IoU, whatever the classes. object_label: (m,). taken: (T, d) at each of T IoUs
+    the object that a detection took, FREE or EXCUSED without one.
+    """
+
+    label: Ints
+    score: Floats
+    table: Floats
+    object_label: Ints
+    taken: Ints
 
 
 @dataclass(frozen=True)
 class Matches:
-    """All D detections of I images that count towards `max_dets`, image by image and best first within each.
+    """All D detections of I images that count, image by image and best first within each.
 
-    image, index: (D,) which image, and the row in its Detections. label, score: (D,). taken: (T, D) for each of T IoUs
-    the row, in its image's `counted()` targets, of the object that a detection took; FREE or EXCUSED where it took
-    none. objects: (I, K) how many objects count.
+    image, label, score: (D,). taken: (T, D) as in ImageMatch. objects: (I, K) how many objects count.
     """
 
     image: Ints
-    index: Ints
     label: Ints
     score: Floats
     taken: Ints
@@ -54,25 +66,36 @@ def match_detections(
     Raises DataError as `check_pairs`.
     """
     check_pairs(detections, targets, len(classes))
-    images, indices, labels, scores, taken = [], [], [], [], []
-    objects = np.zeros((len(targets), len(classes)), dtype=np.int64)
-    for i, (seen, truth) in enumerate(zip(detections, targets, strict=True)):
-        index = _best(seen, max_dets)
-        label = _integers(seen.labels)[index]
-        np.add.at(objects[i], _integers(truth.counted().labels), 1)
-        images.append(np.full(len(index), i))
-        indices.append(index)
-        labels.append(label)
-        scores.append(np.asarray(seen.scores.detach().double().cpu().numpy())[index])
-        taken.append(_match_image(seen.boxes[index], label, truth, ious))
+    found = [match_image(seen, truth, max_dets, ious) for seen, truth in zip(detections, targets, strict=True)]
+    objects = [np.bincount(one.object_label, minlength=len(classes)) for one in found]
     return Matches(
-        image=np.concatenate([np.zeros(0, dtype=np.int64), *images]),
-        index=np.concatenate([np.zeros(0, dtype=np.int64), *indices]),
-        label=np.concatenate([np.zeros(0, dtype=np.int64), *labels]),
-        score=np.concatenate([np.zeros(0), *scores]),
-        taken=np.concatenate([np.zeros((len(ious), 0), dtype=np.int64), *taken], axis=1),
-        objects=objects,
+        image=np.repeat(np.arange(len(found)), [len(one.label) for one in found]),
+        label=np.concatenate([np.zeros(0, dtype=np.int64), *(one.label for one in found)]),
+        score=np.concatenate([np.zeros(0), *(one.score for one in found)]),
+        taken=np.concatenate([np.zeros((len(ious), 0), dtype=np.int64), *(one.taken for one in found)], axis=1),
+        objects=np.array([np.bincount(one.object_label, minlength=len(classes)) for one in found]).reshape(
+            -1, len(classes)
+        ),
     )
+
+
+def match_image(seen: Detections, truth: Targets, max_dets: int = 500, ious: Floats = IOUS) -> ImageMatch:
+    """Match the detections of one image, which nothing checks here, at every IoU of `ious` (T,)."""
+    index = _best(seen, max_dets)
+    boxes, label, counted = seen.boxes[index], _integers(seen.labels)[index], truth.counted()
+    object_label, crowd_label = _integers(counted.labels), _integers(truth.labels[truth.ignore])
+    some = len(boxes) and len(counted)
+    table = overlaps(boxes, counted.boxes) if some else np.zeros((len(boxes), len(counted)))
+    taken = np.full((len(ious), len(label)), FREE)
+    for k in np.intersect1d(label, object_label):
+        mine, theirs = np.flatnonzero(label == k), np.flatnonzero(object_label == k)
+        part = _take(table[np.ix_(mine, theirs)], ious)
+        taken[:, mine] = np.where(part >= 0, theirs[part], part)
+    if len(boxes) and len(crowd_label):
+        inside = covered(boxes, truth.boxes[truth.ignore]) * (label[:, None] == crowd_label)
+        taken[(taken < 0) & (inside.max(axis=1) >= ious[:, None])] = EXCUSED
+    score = np.asarray(seen.scores.detach().double().cpu().numpy())[index]
+    return ImageMatch(label, score, table, object_label, taken)
 
 
 def ap_of_ranks(found: Ints, seen: Ints, objects: Ints) -> Floats:
@@ -111,25 +134,6 @@ def _best(seen: Detections, max_dets: int) -> Ints:
     for k in np.unique(label):
         keep[np.flatnonzero(label == k)[:max_dets]] = True
     return order[keep]
-
-
-def _match_image(boxes: Tensor, label: Ints, truth: Targets, ious: Floats) -> Ints:
-    """(T, d): `taken` of one image; boxes (d, 4|5) and label (d,) best first."""
-    taken = np.full((len(ious), len(label)), FREE)
-    counted = truth.counted()
-    crowds, crowd_label = truth.boxes[truth.ignore], _integers(truth.labels[truth.ignore])
-    object_label = _integers(counted.labels)
-    for k in np.unique(label):
-        mine, theirs = np.flatnonzero(label == k), np.flatnonzero(object_label == k)
-        part = np.full((len(ious), len(mine)), FREE)
-        if len(theirs):
-            part = _take(overlaps(boxes[mine], counted.boxes[theirs]), ious)
-            part = np.where(part >= 0, theirs[part], part)
-        if (crowd_label == k).any():
-            inside = covered(boxes[mine], crowds[crowd_label == k]).max(axis=1)
-            part[(part < 0) & (inside >= ious[:, None])] = EXCUSED
-        taken[:, mine] = part
-    return taken
 
 
 def _take(table: Floats, ious: Floats) -> Ints:
