@@ -19,7 +19,7 @@ from skystill.cli.parsing import call
 from skystill.cli.recipes import parse_recipe, recipe_parser
 from skystill.detectors.gfl import PRESETS, GFLConfig
 from skystill.detectors.weights import create
-from skystill.distillation.methods import make_method
+from skystill.distillation.methods import METHODS, make_method
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -137,6 +137,17 @@ def test_the_table_of_settings_gives_the_defaults() -> None:
     defaults = {k: list(p.default) if isinstance(p.default, tuple) else p.default for k, p in signature.items()}
     del defaults["self"]
     assert told == defaults
+
+
+def test_the_table_of_peers_gives_names_and_defaults() -> None:
+    page = (ROOT / "docs/method.md").read_text().partition("## Peers")[2].partition("\n## ")[0]
+    told = {
+        name: {key: float(value) for key, value in re.findall(r"`(\w+)` ([\w.-]+)", settings)}
+        for name, settings in re.findall(r"^\|.*?\| `(\w+)` \|.*\| (.*) \|$", page, re.MULTILINE)
+    }
+    parameters = {name: list(inspect.signature(kind).parameters.values()) for name, kind in METHODS.items()}
+    defaults = {name: {p.name: p.default for p in found} for name, found in parameters.items()}
+    assert told == {name: found for name, found in defaults.items() if not name.startswith("ltd")}
 
 
 def test_every_setting_of_the_released_form_is_named() -> None:
