@@ -25,12 +25,14 @@ class Targets:
 
     boxes: (M, 4|5) float32. labels: (M,) int64 in 0..K-1. ignore: (M,) bool, crowds and difficult objects: training
     takes them neither as objects nor as background, and evaluation does not count them. name: the image, for messages.
+    key: (view, index) of the data set that showed the image so, where there is one; a teacher cache goes by it.
     """
 
     boxes: Tensor
     labels: Tensor
     ignore: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     name: str = ""
+    key: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         m = len(self.boxes)
@@ -48,12 +50,12 @@ class Targets:
 
     def to(self, device: torch.device | str) -> Targets:
         """The same truth on another device."""
-        return Targets(self.boxes.to(device), self.labels.to(device), self.ignore.to(device), self.name)
+        return replace(self, boxes=self.boxes.to(device), labels=self.labels.to(device), ignore=self.ignore.to(device))
 
     def counted(self) -> Targets:
         """Only the objects that count: those without the ignore flag."""
         keep = ~self.ignore
-        return Targets(self.boxes[keep], self.labels[keep], self.ignore[keep], self.name)
+        return replace(self, boxes=self.boxes[keep], labels=self.labels[keep], ignore=self.ignore[keep])
 
     @staticmethod
     def empty(name: str = "", columns: int = 4) -> Targets:

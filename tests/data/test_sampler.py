@@ -32,6 +32,19 @@ def test_one_process_sees_every_image_once_a_pass():
     assert sorted(index for _, index in keys[:5]) == sorted(index for _, index in keys[5:]) == list(range(5))
 
 
+def test_views_come_again_in_new_orders():
+    def keys(epoch):
+        sampler = SeededSampler(20, seed=1, repeats=2, replay=3)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    views = [view for epoch in range(3) for view, _ in keys(epoch)][::20]
+    assert views == [0, 1, 2, 0, 1, 2]
+    first, again = keys(0)[:20], keys(1)[20:]
+    assert sorted(first) == sorted(again)
+    assert first != again
+
+
 def test_order_is_a_function_of_seed_and_epoch():
     def order(seed, epoch):
         sampler = SeededSampler(50, seed)

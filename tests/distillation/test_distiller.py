@@ -158,7 +158,7 @@ def test_a_teacher_that_sees_the_image_enlarged(make_gfl: MakeGFL, images: Tenso
     losses = distiller(images, two_images)
     total(losses).backward()
     assert all(v.isfinite() for v in losses.values())
-    told = distiller._ask(teacher, images)
+    told = distiller.ask(teacher, images)
     assert told.strides == (4, 8, 16, 32)
     assert [p.shape[-1] for p in told.pyramid] == [16, 8, 4, 2]
     assert distiller.matrices()["alpha"].shape == (3, 4)

@@ -39,6 +39,9 @@ class DataConfig:
         colour: strength of random brightness and contrast in training: factors lie in 1 - colour .. 1 + colour.
         p_object: share of the crops that are placed to hold an object, where the image has one.
         views: differently augmented views of each image in one epoch.
+        replay: different views of each image in the whole training; after these they come again. 0 draws ever new
+            ones. A finite number is what a teacher cache can hold.
+        view_seed: seed of the augmentation; None takes the run's. One number for all runs shows them the same views.
         batch: images in a batch, per device.
         workers: processes that load images; 0 loads in the training process.
         on_bad_image: raise stops at an unreadable training image; skip takes the next one and lists it. Evaluation
@@ -75,6 +78,8 @@ class DataConfig:
     colour: float = 0.2
     p_object: float = 0.7
     views: int = 1
+    replay: int = 0
+    view_seed: int | None = None
     batch: int = 8
     workers: int = 2
     on_bad_image: OnBadImage = "raise"
@@ -89,7 +94,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         for name in ("bands", "views", "batch", "scene_size"):
             self._at_least(name, 1)
-        for name in ("crop", "size", "workers", "cache_mb", "scenes_train", "scenes_val", "scenes_test"):
+        for name in ("crop", "size", "workers", "cache_mb", "replay", "scenes_train", "scenes_val", "scenes_test"):
             self._at_least(name, 0)
         low, high = self.scale_jitter
         if not 0 < low <= high:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -78,6 +79,15 @@ class DetectionDataset(Dataset[Sample]):
         image, targets = augment(self.transform, image, self._targets[index], self.seed, view, index)
         # One band becomes three only now, so that the work above is done once.
         return to_bands(image, self.bands, targets.name), targets
+
+    def identity(self) -> str:
+        """A short digest of which images and objects these are; it changes with any name, box or label."""
+        digest = hashlib.blake2b(digest_size=8)
+        for truth in self._targets:
+            digest.update(truth.name.encode())
+            for part in (truth.boxes, truth.labels, truth.ignore):
+                digest.update(part.numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def skipped(self) -> list[str]:
@@ -161,6 +171,10 @@ class SyntheticDataset(Dataset[Sample]):
         image, targets = augment(self.transform, image, targets, self.augment_seed, view, index)
         return to_bands(image, self.bands, targets.name), targets
 
+    def identity(self) -> str:
+        """Which scenes these are, in words."""
+        return f"{self.scenes} scenes from {self.first}, {self.size} px, seed {self.seed}, {self.kind}"
+
     def _render(self, index: int) -> Sample:
         from skystill.data.synthetic import render
 
@@ -178,7 +192,7 @@ def augment(transform: Transform, image: Tensor, targets: Targets, seed: int, vi
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed: that would reseed the GPU too, in the middle of training.
         torch.default_generator.manual_seed(int.from_bytes(digest, "big") >> 1)
-        return transform(image, targets)
+        return transform(image, replace(targets, key=(view, index)))
 
 
 def _key(key: tuple[int, int] | int, n: int) -> tuple[int, int]:

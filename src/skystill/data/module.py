@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -53,6 +53,11 @@ class DataModule(pl.LightningDataModule):
             raise ConfigError("the data module has not read its annotations yet. Call setup() first.")
         return next(iter(self.datasets.values())).classes
 
+    @property
+    def view_seed(self) -> int:
+        """Seed of the augmentation."""
+        return self.seed if self.config.view_seed is None else self.config.view_seed
+
     def setup(self, stage: str | None = None) -> None:
         """Reads each split once: the one that `stage` (validate, test) needs, or all of them.
 
@@ -69,8 +74,14 @@ class DataModule(pl.LightningDataModule):
         """Shuffled, augmented batches; the last, smaller one drops out unless it is the only one."""
         dataset = self._ready_dataset("train")
         rank, world = self._place()
-        sampler = SeededSampler(len(dataset), self.seed, rank, world, repeats=self.config.views)
+        sampler = SeededSampler(
+            len(dataset), self.seed, rank, world, repeats=self.config.views, replay=self.config.replay
+        )
         return self._loader(dataset, sampler, drop_last=len(sampler) > self.config.batch)
+
+    def views_loader(self, keys: Sequence[Key]) -> Loader:
+        """These views (view, index) of the training images, in this order."""
+        return self._loader(self._ready_dataset("train"), keys, drop_last=False)
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """Every validation image once, in order; no loader where the recipe has no such split."""
@@ -132,11 +143,11 @@ class DataModule(pl.LightningDataModule):
                 transform=transform,
                 kind=c.kind,
                 bands=c.bands,
-                augment_seed=self.seed,
+                augment_seed=self.view_seed,
             )
         on_bad = c.on_bad_image if split == "train" else "raise"
         return DetectionDataset(
-            self._annotations(split), transform, c.kind, c.bands, self.seed, on_bad, c.white, c.cache_mb * 2**20
+            self._annotations(split), transform, c.kind, c.bands, self.view_seed, on_bad, c.white, c.cache_mb * 2**20
         )
 
     def _annotations(self, split: Split) -> Annotations:

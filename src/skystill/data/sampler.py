@@ -17,7 +17,8 @@ Key = tuple[int, int]  # (view, index of the image)
 
 
 class SeededSampler(DistributedSampler[Key]):
-    """Every image `repeats` times an epoch, as (view, index); view = epoch * repeats + r counts passes over the data.
+    """Every image `repeats` times an epoch, as (view, index); view = epoch * repeats + r counts passes over the data,
+    modulo `replay` where that is not 0.
 
     Each pass is a permutation of its own, so an image comes back only after all the others. The state is (seed, epoch)
     alone: a resumed run sees what the uninterrupted one would have seen. Ranks get disjoint shares of equal length, so
@@ -27,21 +28,23 @@ class SeededSampler(DistributedSampler[Key]):
     """
 
     def __init__(
-        self, n: int, seed: int, rank: int = 0, world: int = 1, shuffle: bool = True, repeats: int = 1
+        self, n: int, seed: int, rank: int = 0, world: int = 1, shuffle: bool = True, repeats: int = 1, replay: int = 0
     ) -> None:
         if n * repeats < world:
             raise ConfigError(
                 f"{n} image(s) x {repeats} view(s) cannot be shared by {world} processes. "
                 "Add images, raise data.views or use fewer processes."
             )
-        self.n, self.seed, self.rank, self.world, self.shuffle, self.repeats = n, seed, rank, world, shuffle, repeats
+        self.n, self.seed, self.rank, self.world, self.shuffle = n, seed, rank, world, shuffle
+        self.repeats, self.replay = repeats, replay
         self.epoch = 0
 
     def __len__(self) -> int:
         return self.n * self.repeats // self.world
 
     def __iter__(self) -> Iterator[Key]:
-        keys = [(view, index) for view in self._views() for index in self._pass(view)]
+        # The order is drawn anew in every pass, also when the views come again.
+        keys = [(view % (self.replay or view + 1), index) for view in self._views() for index in self._pass(view)]
         return iter(keys[self.rank : len(self) * self.world : self.world])
 
     def _views(self) -> range:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skystill.detectors.base import Detector
+from skystill.distillation.cache import TeacherCache
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import rescale
 from skystill.errors import ConfigError
@@ -49,6 +50,7 @@ class Distiller(nn.Module):
         if not self.teachers:
             raise ConfigError("distillation needs at least one teacher; train one with `skystill train`.")
         self.methods = nn.ModuleList(method if n == 0 else deepcopy(method) for n in range(len(self.teachers)))
+        self.caches: tuple[TeacherCache, ...] = ()
         for teacher in self.teachers:
             _check_pair(student, teacher)
             teacher.requires_grad_(False).eval()
@@ -63,7 +65,7 @@ class Distiller(nn.Module):
             seen = self.student(probe).knowledge
             for teacher, method in zip(self.teachers, self._each(), strict=True):
                 teacher.to(device)
-                method.build(seen, self._ask(teacher, probe))
+                method.build(seen, self.ask(teacher, probe))
                 method.to(device)
         self.student.train(was_training)
 
@@ -76,8 +78,15 @@ class Distiller(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
+    def use_caches(self, caches: Sequence[TeacherCache]) -> None:
+        """From now on lessons are read and no teacher is asked: one cache for each teacher, in their order."""
+        if len(caches) != len(self.teachers):
+            raise ConfigError(f"{len(caches)} teacher caches for {len(self.teachers)} teachers; give one for each.")
+        self.caches = tuple(caches)
+
     @torch.no_grad()
-    def _ask(self, teacher: Detector, images: Tensor) -> Knowledge:
+    def ask(self, teacher: Detector, images: Tensor) -> Knowledge:
+        """What a teacher says of images (B, C, H, W), in the student's pixels."""
         if self.teacher_bf16:
             with torch.autocast(images.device.type, torch.bfloat16):
                 return self._look(teacher, images)
@@ -101,7 +110,7 @@ class Distiller(nn.Module):
         if not isinstance(images, Tensor):
             images = pad_together(images, self.student.multiple)
         # Teachers first: what they need in passing is free again before the student's activations pile up.
-        lessons = [self._ask(teacher, images) for teacher in self.teachers]
+        lessons = self._lessons(images, targets)
         output = self.student(images, targets)
         losses = dict(output.losses)
         terms: dict[str, Tensor] = {}
@@ -114,6 +123,12 @@ class Distiller(nn.Module):
         for name, value in terms.items():
             losses[f"kd_{name}" if name in losses else name] = value
         return losses
+
+    def _lessons(self, images: Tensor, targets: list[Targets]) -> list[Knowledge]:
+        if self.caches:
+            keys = [target.key for target in targets]
+            return [cache.read(keys, images.device) for cache in self.caches]
+        return [self.ask(teacher, images) for teacher in self.teachers]
 
     def matrices(self) -> dict[str, Tensor]:
         """The first teacher's binding matrices of the last step."""

@@ -27,6 +27,7 @@ from skystill.errors import ConfigError
 from skystill.files import whole_file
 from skystill.training.callbacks import BestWeights, StepTimer
 from skystill.training.folder import run_folder
+from skystill.training.lessons import fill_caches
 from skystill.training.loop import make_trainer, run_loop
 from skystill.training.recipe import Recipe
 from skystill.training.scoring import collect, typical_cost
@@ -66,6 +67,10 @@ def _run(recipe: Recipe, method: str, resume: bool) -> Path:
     timer, best = StepTimer(), BestWeights(folder / "best.safetensors", {"method": method, "seed": recipe.seed})
     compares = recipe.trainer.epochs > recipe.trainer.val_every and "val" in data.datasets
     trainer = make_trainer(recipe, folder, [timer, best] if compares else [timer])
+    if isinstance(task, Distill) and recipe.teacher.cache is not None:
+        task.distiller.use_caches(
+            fill_caches(task.distiller, recipe.teacher, data, trainer.strategy.root_device, recipe.seed)
+        )
     if trainer.is_global_zero:  # only now, when nothing can be refused any more
         folder.mkdir(parents=True, exist_ok=True)
         recipe.write(folder / "recipe.yaml")
@@ -99,7 +104,7 @@ def _task(recipe: Recipe, method: str, detector: Detector) -> Task:
     teachers = [load(path) for path in wanted.weights]
     if wanted.inherit:
         inherit(detector, teachers[0])
-    settled = make_method(recipe.method.name, recipe.method.settings)
+    settled = make_method(recipe.method.name, recipe.method.settings, recipe.method.weights)
     return Distill(recipe, Distiller(detector, teachers, settled, wanted.scale, wanted.bf16))
 
 

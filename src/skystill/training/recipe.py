@@ -45,12 +45,17 @@ class TeacherConfig:
         scale: teachers see the image enlarged by this factor.
         bf16: teachers run in bfloat16, faster where the processor or GPU has matrix units for it.
         inherit: the student starts with the first teacher's neck and head, as far as they have the same shape.
+        cache: folder that keeps what the teachers say of every view of data.replay, so that they run once and not at
+            every step; runs of equal data and teachers share it. None asks them live.
+        cache_gb: largest size of the cache in GiB.
     """
 
     weights: list[str] = field(default_factory=list)
     scale: float = 1.0
     bf16: bool = False
     inherit: bool = False
+    cache: str | None = None
+    cache_gb: float = 20.0
 
 
 @dataclass
@@ -58,12 +63,15 @@ class MethodConfig:
     """How to teach.
 
     Args:
-        name: ltd (the paper's, done cleanly) or ltd_released (what its authors ran).
-        settings: the method's own settings, e.g. {binding: both, ccd: 3.0}.
+        name: ltd (the paper's, done cleanly), ltd_released (what its authors ran) or a peer such as pkd; several at
+            once are joined by +, e.g. pkd+bckd.
+        settings: the method's own settings, e.g. {binding: both, ccd: 3.0}; of several, by method: {pkd: {weight: 5}}.
+        weights: a factor for all terms of a method, e.g. {pkd: 3.0}; 1 where none is given.
     """
 
     name: str = "ltd"
     settings: dict[str, Any] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -175,9 +183,17 @@ class Recipe:
         for key, (value, least) in at_least.items():
             if not value >= least:
                 raise ConfigError(f"{key} is {value}. Give at least {least}.")
-        for key, value in {"optim.lr": self.optim.lr, "teacher.scale": self.teacher.scale}.items():
+        for key, value in {
+            "optim.lr": self.optim.lr,
+            "teacher.scale": self.teacher.scale,
+            "teacher.cache_gb": self.teacher.cache_gb,
+        }.items():
             if not value > 0:
                 raise ConfigError(f"{key} is {value}. Give a number above 0.")
+        if self.teacher.cache is not None and not self.data.replay:
+            raise ConfigError(
+                "teacher.cache needs a finite number of views of each image. Give data.replay, e.g. --data.replay 8."
+            )
         if not 0 <= self.optim.ema < 1:
             raise ConfigError(f"optim.ema is {self.optim.ema}. Give a decay from 0 (off) to below 1.")
 

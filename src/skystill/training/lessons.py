@@ -1,0 +1,137 @@
+"""Fills teacher caches before a training: every view of the training images goes through the teachers once."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from skystill.data.module import DataModule, ready
+from skystill.detectors.base import Detector
+from skystill.distillation.cache import Layout, TeacherCache, compare, digest_of, gib, layout_of, pack
+from skystill.distillation.distiller import Distiller
+from skystill.errors import ConfigError
+from skystill.structures import Knowledge
+from skystill.training.recipe import TeacherConfig
+
+CHECKED = 8  # views that are asked live when a cache is opened
+# What float16 and another batch size may change, and what teachers in bfloat16 may: far below what other weights or
+# another augmentation would.
+TOLERANCE, TOLERANCE_BF16 = 5e-3, 5e-2
+# How images are shown does not depend on these.
+_NOT_VIEWS = {
+    *("root", "format", "fix", "classes", "train", "val", "test", "images_train", "images_val", "images_test"),
+    *("scenes_train", "scenes_val", "scenes_test", "scene_size", "scene_seed"),
+    *("views", "batch", "workers", "cache_mb", "on_bad_image", "replay", "view_seed"),
+}
+
+
+def fill_caches(
+    distiller: Distiller, config: TeacherConfig, data: DataModule, device: torch.device, seed: int = 0
+) -> list[TeacherCache]:
+    """One complete cache for each teacher, filled as far as it was not, and checked against the live teacher.
+
+    seed: of the choice of views to check. Errors: ConfigError when a cache was made from other weights or views, does
+    not hold what the teacher says, or would grow too large; when views differ in size.
+    """
+    assert config.cache is not None
+    distiller.to(device)
+    caches = []
+    for number, teacher in enumerate(distiller.teachers):
+        folder = Path(config.cache) if len(distiller.teachers) == 1 else Path(config.cache) / str(number)
+        layout = layout_of(_lesson(distiller, teacher, data, [(0, 0)], device))
+        key = _key(distiller, teacher, data)
+        cache = TeacherCache(folder, key, layout, data.config.replay, _images(data), config.cache_gb * 2**30)
+        _fill(cache, distiller, teacher, data, device)
+        _check(cache, distiller, teacher, data, device, seed)
+        caches.append(cache)
+    return caches
+
+
+def _fill(cache: TeacherCache, distiller: Distiller, teacher: Detector, data: DataModule, device: torch.device) -> None:
+    missing = cache.missing()
+    if not missing:
+        return
+    todo, done, start = sum(map(len, missing)), 0, time.perf_counter()
+    print(f"teacher cache: {todo} views, {gib(todo * cache.layout.row_bytes)} in {cache.folder}", flush=True)
+    for rows in missing:
+        if rows not in cache.missing():  # another process was faster
+            continue
+        keys = [divmod(number, cache.images) for number in rows]
+        parts = [pack(told) for told in _lessons(distiller, teacher, data, keys, device, cache.layout)]
+        cache.write(rows.start, {name: torch.cat([part[name] for part in parts]) for name in cache.layout.shapes})
+        done += len(rows)
+        rate = done / (time.perf_counter() - start)
+        print(f"teacher cache: {done}/{todo} views, {(todo - done) / rate:.0f} s to go", flush=True)
+
+
+def _check(
+    cache: TeacherCache,
+    distiller: Distiller,
+    teacher: Detector,
+    data: DataModule,
+    device: torch.device,
+    seed: int,
+) -> None:
+    """Random views, asked live and compared with what is stored."""
+    numbers = random.Random(seed).sample(range(cache.rows), min(CHECKED, cache.rows))
+    keys = [divmod(number, cache.images) for number in numbers]
+    allowed = TOLERANCE_BF16 if distiller.teacher_bf16 else TOLERANCE
+    for name, error in compare(cache.read(keys, device), _lesson(distiller, teacher, data, keys, device)).items():
+        if not error <= allowed:
+            raise ConfigError(
+                f"{cache.folder}: stale: on {len(keys)} random views the teacher's {name} differ from the stored ones "
+                f"by {error:.1%}. The images or the augmentation have changed; delete the folder."
+            )
+
+
+def _lesson(
+    distiller: Distiller, teacher: Detector, data: DataModule, keys: list[tuple[int, int]], device: torch.device
+) -> Knowledge:
+    """The live teacher's answer to few views, as one batch."""
+    samples = [data.views_loader([key]) for key in keys]
+    images = torch.cat([ready(batch, device).images for loader in samples for batch in loader])
+    return distiller.ask(teacher, images)
+
+
+def _lessons(
+    distiller: Distiller,
+    teacher: Detector,
+    data: DataModule,
+    keys: list[tuple[int, int]],
+    device: torch.device,
+    layout: Layout,
+) -> Iterator[Knowledge]:
+    for batch in data.views_loader(keys):
+        told = distiller.ask(teacher, ready(batch, device).images)
+        if layout_of(told).shapes != layout.shapes:
+            raise ConfigError(
+                f"teacher.cache needs views of one size, and {batch.targets[0].name} gives another than the first "
+                "image. Give data.crop, or leave teacher.cache away."
+            )
+        yield told
+
+
+def _images(data: DataModule) -> int:
+    return len(data.datasets["train"])
+
+
+def _key(distiller: Distiller, teacher: Detector, data: DataModule) -> dict[str, Any]:
+    """All that the teacher's answers depend on."""
+    views = {f.name: getattr(data.config, f.name) for f in fields(data.config) if f.name not in _NOT_VIEWS}
+    return {
+        "format": 1,
+        "teacher": digest_of(teacher.state_dict()),
+        "scale": distiller.teacher_scale,
+        "bf16": distiller.teacher_bf16,
+        "images": data.datasets["train"].identity(),
+        "count": _images(data),
+        "replay": data.config.replay,
+        "view_seed": data.view_seed,
+        **views,
+    }

@@ -1,0 +1,123 @@
+"""Runs that read their teacher from a cache."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from skystill.errors import ConfigError
+from skystill.training import lessons
+from skystill.training.fit import distill
+from skystill.training.recipe import Recipe
+
+Make = Callable[..., Recipe]
+
+
+@pytest.fixture
+def make_cached(make_recipe: Make, tmp_path: Path) -> Make:
+    """A recipe that trains for two epochs on one view each, and keeps its teacher's lessons."""
+
+    def make(out: str = "run", **changes: object) -> Recipe:
+        recipe = make_recipe(out, **{"crop": 64, "replay": 2, "view_seed": 5, **changes})
+        recipe.teacher.cache = str(tmp_path / "cache")
+        return recipe
+
+    return make
+
+
+def losses(folder: Path) -> list[float]:
+    with (folder / "metrics.csv").open() as file:
+        return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+
+
+def test_a_cached_run_is_the_live_one_within_rounding_and_asks_no_teacher(
+    make_cached: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live = make_cached("live")
+    live.teacher.cache = None
+    expected = losses(distill(live))
+    capsys.readouterr()
+    first = losses(distill(make_cached("first")))
+    said = capsys.readouterr().out
+    assert "teacher cache: 8 views, " in said
+    assert "8/8 views" in said
+    asked: list[int] = []
+    ask = lessons.Distiller.ask
+    monkeypatch.setattr(lessons.Distiller, "ask", lambda self, t, x: asked.append(len(x)) or ask(self, t, x))
+    second = losses(distill(make_cached("second")))
+    assert "views" not in capsys.readouterr().out  # nothing was missing
+    assert sum(asked) == 1 + 1 + lessons.CHECKED  # adapters, layout and the check; no step asked
+    assert second == first
+    assert first == pytest.approx(expected, rel=2e-2)
+
+
+def test_runs_of_other_seeds_share_one_cache(make_cached: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    distill(make_cached("one"))
+    capsys.readouterr()
+    other = make_cached("two")
+    other.seed = 1
+    distill(other)
+    assert "views" not in capsys.readouterr().out
+
+
+def test_a_fill_goes_on_where_it_was_cut_off(
+    make_cached: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("skystill.distillation.cache.SHARD_BYTES", 1)  # a shard a view
+    write = lessons.TeacherCache.write
+
+    def cut(self: lessons.TeacherCache, first: int, rows: dict[str, object]) -> None:
+        if first == 5:
+            raise KeyboardInterrupt
+        write(self, first, rows)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as context:
+        context.setattr(lessons.TeacherCache, "write", cut)
+        with pytest.raises(KeyboardInterrupt):
+            distill(make_cached())
+    assert not (tmp_path / "run").exists()
+    assert len(list((tmp_path / "cache").glob("shard-*"))) == 5
+    capsys.readouterr()
+    distill(make_cached())
+    assert "teacher cache: 3 views" in capsys.readouterr().out
+
+
+def test_lessons_of_images_that_changed_are_refused(make_cached: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    distill(make_cached("one"))
+    render = lessons.DataModule._dataset
+
+    def upside_down(self: lessons.DataModule, split: str) -> object:
+        dataset = render(self, split)  # type: ignore[arg-type]
+        transform = dataset.transform
+        dataset.transform = lambda image, targets: (lambda i, t: (i.flip(1), t))(*transform(image, targets))
+        return dataset
+
+    monkeypatch.setattr(lessons.DataModule, "_dataset", upside_down)
+    with pytest.raises(ConfigError, match="stale: on 8 random views the teacher's pyramid"):
+        distill(make_cached("two"))
+
+
+def test_another_augmentation_or_teacher_is_refused(make_cached: Make, teacher_file: Path, tmp_path: Path) -> None:
+    distill(make_cached("one"))
+    with pytest.raises(ConfigError, match=r"a teacher cache of other lessons: colour is 0\.2 there, 0\.1 here"):
+        distill(make_cached("two", colour=0.1))
+    other = make_cached("three")
+    other.teacher.weights = [str(tmp_path / "one" / "student.safetensors")]
+    with pytest.raises(ConfigError, match="teacher is"):
+        distill(other)
+
+
+def test_two_teachers_have_a_folder_each(make_cached: Make, teacher_file: Path, tmp_path: Path) -> None:
+    recipe = make_cached()
+    recipe.teacher.weights *= 2
+    distill(recipe)
+    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == ["0", "1"]
+
+
+def test_what_a_cache_cannot_serve_is_refused_before_a_folder_is_made(make_cached: Make, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"teacher\.cache needs a finite number of views.*--data\.replay 8"):
+        distill(make_cached(replay=0))
+    with pytest.raises(ConfigError, match=r"teacher\.cache needs views of one size.*data\.crop"):
+        distill(make_cached(crop=0, scale_jitter=(0.5, 2.0)))
+    assert not (tmp_path / "run").exists()
