@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
+from skystill.cli.methods import as_mapping, take_settings
 from skystill.cli.parsing import check_types, make_parser, parse
 from skystill.errors import ConfigError
 from skystill.training.recipe import Recipe
@@ -33,19 +34,25 @@ def parse_recipe(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Reci
     if arguments and not arguments[0].startswith("-"):
         arguments[:1] = ["--recipe", arguments[0]]
     files = _recipe_files(arguments)
-    for file in files:
-        check_file(Path(file))
+    arguments, deeper = take_settings(arguments)
+    arguments = _with_mappings(arguments, {file: check_file(Path(file)) for file in files})
     space = parse(parser, arguments, files[-1] if files else None)
     made = parser.instantiate(space)
     recipe = Recipe(**{field.name: made[field.name] for field in fields(Recipe)})
+    for name, key, value in deeper:
+        own = recipe.method.settings.get(name)
+        recipe.method.settings[name] = {**(own if isinstance(own, dict) else {}), key: value}
     _check_settings(recipe)
     if recipe.name is None and files:
         recipe.name = Path(files[-1]).stem
     return recipe, space
 
 
-def check_file(path: Path) -> None:
-    """Refuses a recipe that is missing, is no YAML or holds an unknown key, with a ConfigError that names the place."""
+def check_file(path: Path) -> str | None:
+    """Refuses a recipe that is missing, is no YAML or holds an unknown key, with a ConfigError that names the place.
+
+    Returns the recipe's text where it gives methods as a list, which the parser does not know, with a mapping instead.
+    """
     if not path.is_file():
         raise ConfigError(f"{path}: no such recipe. Recipes are YAML files, e.g. those in recipes/.")
     try:
@@ -56,7 +63,11 @@ def check_file(path: Path) -> None:
         raise ConfigError(f"{path}{line}: not YAML, {error.problem}.{tab} Mend that line.") from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path}: not a YAML text file. Recipes look like those in recipes/.") from error
+    listed = isinstance(values, dict) and isinstance(values.get("method"), list)
+    if listed:
+        values["method"] = as_mapping(values["method"], f"{path}: method")
     _check_keys(path, values, Recipe, "")
+    return yaml.safe_dump(values, sort_keys=False) if listed else None
 
 
 def _check_keys(path: Path, values: Any, kind: type, prefix: str) -> None:
@@ -76,14 +87,39 @@ def _check_keys(path: Path, values: Any, kind: type, prefix: str) -> None:
 def _check_settings(recipe: Recipe) -> None:
     """Types of a detector's and a method's settings; names are left to those who make them, who list them all."""
     from skystill.detectors.gfl import GFLConfig
-    from skystill.distillation.methods import METHODS
+    from skystill.distillation.methods import METHODS, settings_by_method
 
     check_types(GFLConfig, recipe.detector.settings, "detector.settings")
-    if recipe.method.name in METHODS:
-        check_types(METHODS[recipe.method.name], recipe.method.settings, "method.settings")
+    each = settings_by_method(recipe.method.name, recipe.method.settings)
+    for name, settings in each.items():
+        if name in METHODS:
+            check_types(METHODS[name], settings, f"method.settings.{name}" if len(each) > 1 else "method.settings")
 
 
 def _recipe_files(arguments: Sequence[str]) -> list[str]:
     """The files that --recipe names, in order."""
     following = [b for a, b in pairwise(arguments) if a == "--recipe"]
     return following or [a.split("=", 1)[1] for a in arguments if a.startswith("--recipe=")]
+
+
+def _with_mappings(arguments: list[str], texts: dict[str, str | None]) -> list[str]:
+    """The arguments with every list of methods as a mapping. texts: what stands in for a recipe file, by its name."""
+    found = list(arguments)
+    for i, word in enumerate(arguments):
+        option, equals, value = word.partition("=")
+        if option not in ("--recipe", "--method") or not (equals or i + 1 < len(arguments)):
+            continue
+        value = value if equals else arguments[i + 1]
+        new = texts.get(value) if option == "--recipe" else _mapping_text(value)
+        if new is not None:
+            found[i if equals else i + 1] = f"{option}={new}" if equals else new
+    return found
+
+
+def _mapping_text(value: str) -> str | None:
+    """The mapping of a --method that is a list, as YAML; None for any other value."""
+    try:
+        entries = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return None
+    return yaml.safe_dump(as_mapping(entries, "--method"), sort_keys=False) if isinstance(entries, list) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from skystill.distillation.combined import Combined
 from skystill.distillation.ltd import LTD, LTDReleased
 from skystill.distillation.method import Method
 from skystill.distillation.peers.bckd import BCKD
@@ -35,12 +36,37 @@ METHODS: dict[str, type[Method]] = {
 }
 
 
-def make_method(name: str, settings: dict[str, Any] | None = None) -> Method:
-    """The method of that name. settings: its constructor's arguments. Errors: ConfigError that lists what there is."""
+def make_method(name: str, settings: dict[str, Any] | None = None, weights: dict[str, float] | None = None) -> Method:
+    """The method of that name, or several whose names are joined by +.
+
+    settings: the constructor's arguments, of several methods by name: {"pkd": {"weight": 5.0}}. weights: a factor for
+    all terms of a method, by name. Errors: ConfigError that lists what there is.
+    """
+    methods = {one: _make(one, own) for one, own in settings_by_method(name, settings or {}).items()}
+    return Combined(methods, weights) if weights or len(methods) > 1 else methods[name]
+
+
+def settings_by_method(name: str, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every method that `name` joins, with its settings. Errors: ConfigError when settings are not by method."""
+    names = name.split("+")
+    if len(names) == 1:
+        return {name: settings}
+    if twice := next((one for one in names if names.count(one) > 1), None):
+        raise ConfigError(f"method {name!r} names {twice} twice. Name each method once.")
+    for key, own in settings.items():
+        if key not in names or not isinstance(own, dict):
+            raise ConfigError(
+                f"method {name} takes settings by method, e.g. {{{names[0]}: {{key: value}}}}, "
+                f"not {key!r}: {own!r:.40}."
+            )
+    return {one: settings.get(one, {}) for one in names}
+
+
+def _make(name: str, settings: dict[str, Any]) -> Method:
     if name not in METHODS:
-        raise ConfigError(f"method {name!r} is unknown; the methods are {', '.join(METHODS)}.")
+        raise ConfigError(f"method {name!r} is unknown; the methods are {', '.join(METHODS)}. Join several by +.")
     known = list(inspect.signature(METHODS[name].__init__).parameters)[1:]
-    for key in settings or {}:
+    for key in settings:
         if key not in known:
             raise ConfigError(f"method {name} has no setting {key!r}; its settings are {', '.join(known)}.")
-    return METHODS[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in (settings or {}).items()})
+    return METHODS[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})

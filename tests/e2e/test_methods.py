@@ -1,0 +1,71 @@
+"""`skystill distill` with peers and combinations, from the command line to the run folder and the report."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from skystill.cli.main import main
+from skystill.detectors.weights import load
+
+RECIPE = """
+data: {format: synthetic, scene_size: 96, scenes_train: 4, scenes_val: 2, scenes_test: 2, batch: 2, workers: 0}
+detector: {preset: gfl_mnv3s_050, settings: {neck_channels: 16, head_channels: 16, head_depth: 1}}
+optim: {warmup: 1}
+trainer: {epochs: 1, accelerator: cpu, test: false}
+method: [{name: pkd, weight: 0.5, settings: {weight: 4.0}}, bckd]
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe and a teacher."""
+    root = tmp_path_factory.mktemp("place")
+    (root / "tiny.yaml").write_text(RECIPE)
+    assert main(["train", str(root / "tiny.yaml"), "--out", str(root / "teacher")]) == 0
+    return root
+
+
+def distill(place: Path, *options: str) -> int:
+    weights = f"[{place / 'teacher' / 'student.safetensors'}]"
+    return main(["distill", str(place / "tiny.yaml"), "--teacher.weights", weights, *options])
+
+
+def logged(folder: Path) -> set[str]:
+    with (folder / "metrics.csv").open() as file:
+        return {key for row in csv.DictReader(file) for key, value in row.items() if value}
+
+
+def test_a_combination_in_a_recipe_runs_and_names_its_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    assert distill(place) == 0
+    folder = place / "runs" / "tiny-pkd+bckd-seed0"
+    assert json.loads((folder / "metrics.json").read_text())["method"] == "pkd+bckd"
+    assert {"train/pkd", "train/bckd_sem", "train/bckd_loc", "train/qfl"} <= logged(folder)
+    assert load(folder / "student.safetensors").classes
+    again = ["distill", str(folder / "recipe.yaml"), "--out", str(place / "again")]
+    assert main(again) == 0
+    one, other = (load(f / "student.safetensors").state_dict() for f in (folder, place / "again"))
+    assert all(value.equal(other[key]) for key, value in one.items())
+
+
+def test_colliding_terms_are_logged_by_method(place: Path) -> None:
+    out = place / "collides"
+    assert distill(place, "--method", "[ltd_released, {name: ld, weight: 2}]", "--out", str(out)) == 0
+    assert {"train/ltd_released_ld", "train/ld_ld", "train/att", "beta/0_0"} <= logged(out)
+    assert "train/ld" not in logged(out)
+
+
+def test_what_cannot_run_stops_in_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(place / "refused")
+    for options, message in (
+        (["--method.name", "pkd+lttd", "--method.settings", "{}"], "method 'lttd' is unknown; the methods are ltd"),
+        (["--method", "[pkd, {name: bckd, settings: {loca: 1}}]"], "method bckd has no setting 'loca'"),
+        (["--method.weights", "{ltd: 2}"], "no use for 'ltd'; the methods are pkd, bckd"),
+    ):
+        assert distill(place, *options, "--out", out) == 2
+        printed = capsys.readouterr().err
+        assert message in printed
+        assert printed.count("\n") == 1
+    assert not Path(out).exists()
