@@ -73,9 +73,7 @@ def match_detections(
         label=np.concatenate([np.zeros(0, dtype=np.int64), *(one.label for one in found)]),
         score=np.concatenate([np.zeros(0), *(one.score for one in found)]),
         taken=np.concatenate([np.zeros((len(ious), 0), dtype=np.int64), *(one.taken for one in found)], axis=1),
-        objects=np.array([np.bincount(one.object_label, minlength=len(classes)) for one in found]).reshape(
-            -1, len(classes)
-        ),
+        objects=np.array(objects, dtype=np.int64).reshape(len(found), len(classes)),
     )
 
 
