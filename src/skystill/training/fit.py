@@ -24,6 +24,7 @@ from skystill.detectors.weights import create, load, read_header, save
 from skystill.distillation.distiller import Distiller, inherit
 from skystill.distillation.methods import make_method
 from skystill.errors import ConfigError
+from skystill.evaluation.errors import evaluate_errors
 from skystill.files import whole_file
 from skystill.training.callbacks import BestWeights, StepTimer
 from skystill.training.folder import run_folder
@@ -113,16 +114,16 @@ def _finish(recipe: Recipe, method: str, folder: Path, task: Task, data: DataMod
     detector = task.best_weights.eval()
     splits: list[Split] = ["val", "test"] if recipe.trainer.test else ["val"]
     device = next(detector.parameters()).device
-    scores = {
-        s: collect(detector, data, s, recipe.trainer.max_dets, device).compute() for s in splits if s in data.datasets
-    }
+    seen = {s: collect(detector, data, s, recipe.trainer.max_dets, device) for s in splits if s in data.datasets}
+    scores = {split: found.compute() for split, found in seen.items()}
+    errors = {s: evaluate_errors(v.detections, v.targets, v.classes, v.max_dets).as_dict() for s, v in seen.items()}
     notes: dict[str, Any] = {split: found.summary() for split, found in scores.items()}
     save(detector, folder / "student.safetensors", {"method": method, "seed": recipe.seed, **notes})
     metrics: dict[str, Any] = {
         "name": recipe.name or folder.name,
         "method": method,
         "seed": recipe.seed,
-        **{split: found.as_dict() for split, found in scores.items()},
+        **{split: {**found.as_dict(), "errors": errors[split]} for split, found in scores.items()},
         "epochs": recipe.trainer.epochs,
         "cost": typical_cost(detector, data).as_dict(),
         "teachers": [] if method == "alone" else [_teacher(path) for path in recipe.teacher.weights],
