@@ -35,7 +35,7 @@ def compare(runs: list[str], split: Literal["val", "test"] = "test", out: str | 
 
 
 def report(runs: list[str], out: str = "report.html", split: Literal["val", "test"] = "test") -> None:
-    """Write one HTML page about some runs: scores, curves, binding matrices. It needs no network to open.
+    """Write one HTML page about some runs: scores, errors, curves, binding matrices. It needs no network to open.
 
     skystill report runs/alone runs/ltd --out report.html
 
@@ -47,7 +47,7 @@ def report(runs: list[str], out: str = "report.html", split: Literal["val", "tes
     from skystill.evaluation.compare import compare_plot, read_runs
     from skystill.evaluation.plots import svg_data_uri
     from skystill.evaluation.report import Section, write_report
-    from skystill.evaluation.sections import bindings_section, curves_section, scores_table
+    from skystill.evaluation.sections import bindings_section, curves_section, errors_section, scores_table
 
     read = read_runs(runs)
     names = [run.label for run in read]
@@ -59,5 +59,5 @@ def report(runs: list[str], out: str = "report.html", split: Literal["val", "tes
             f"metrics.json of {name}": json.dumps(run.metrics, indent=1) for name, run in zip(names, read, strict=True)
         },
     )
-    sections = [scores, curves_section(read), *bindings_section(read)]
+    sections = [scores, *errors_section(read, split), curves_section(read), *bindings_section(read)]
     print(f"wrote {write_report(Path(out), 'skystill: runs side by side', ', '.join(names), sections)}")

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from skystill.evaluation.coco import CocoEvaluator, CocoScores
+    from skystill.evaluation.errors import ErrorBreakdown
 
 _TEXT = """Score weights (.safetensors or .onnx) on a split of the recipe's data: COCO's AP set and VOC's AP50, by class
-and by size, with parameters, FLOPs, latency and memory. The recipe may be a run's own recipe.yaml.
+and by size, what each kind of error costs, parameters, FLOPs, latency and memory. The recipe may be a run's own
+recipe.yaml.
 
   skystill evaluate student.safetensors runs/ship/recipe.yaml --split test --save scores"""
 
@@ -38,6 +40,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     from skystill.data.module import DataModule
     from skystill.deployment.runtime import open_detector
     from skystill.detectors.base import Detector
+    from skystill.evaluation.errors import evaluate_errors
     from skystill.training.scoring import collect, typical_cost
 
     detector = open_detector(arguments[0])
@@ -45,10 +48,12 @@ def evaluate(arguments: Sequence[str]) -> None:
     data.setup("validate" if space.split == "val" else "test")
     seen = collect(detector, data, space.split, recipe.trainer.max_dets)
     scores = seen.compute()
+    errors = evaluate_errors(seen.detections, seen.targets, seen.classes, seen.max_dets)
     metrics = {"weights": arguments[0], "split": space.split, **scores.as_dict(), "voc": _voc(seen)}
+    metrics["errors"] = errors.as_dict()
     if isinstance(detector, Detector):
         metrics["cost"] = typical_cost(detector, data).as_dict()
-    _show(metrics, scores)
+    _show(metrics, scores, errors)
     if space.save:
         _save(metrics, seen, scores, Path(space.save))
 
@@ -60,12 +65,15 @@ def _voc(seen: CocoEvaluator) -> dict[str, float | None]:
     return {"ap50_voc07": scores["map07"], "ap50_voc12": scores["map12"]}
 
 
-def _show(metrics: dict[str, Any], scores: CocoScores) -> None:
+def _show(metrics: dict[str, Any], scores: CocoScores, errors: ErrorBreakdown) -> None:
     from rich.console import Console
 
     console = Console()
     console.print(_overall(metrics, scores))
     console.print(_by_class(scores))
+    console.print(_by_error(errors))
+    missed = (f"{errors.missed[size]} of {count} {size}" for size, count in errors.objects.items())
+    console.print(f"missed objects: {', '.join(missed)}", highlight=False)
     if "cost" in metrics:
         c = metrics["cost"]
         console.print(
@@ -96,6 +104,17 @@ def _by_class(scores: CocoScores) -> Table:
     for name, row in scores.per_class.items():
         values = ("-" if row[k] != row[k] else f"{row[k]:.1f}" for k in ("ap", "ap50", "ap75"))
         table.add_row(name, f"{row['objects']:.0f}", *values)
+    return table
+
+
+def _by_error(errors: ErrorBreakdown) -> Table:
+    from rich.table import Table
+
+    table = Table()
+    for name in ("error", "AP50 lost", "count"):
+        table.add_column(name, justify="left" if name == "error" else "right")
+    for kind, gain in errors.dap50.items():
+        table.add_row(kind, "-" if gain != gain else f"{gain:.1f}", str(errors.counts[kind]))
     return table
 
 

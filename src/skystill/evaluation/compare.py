@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skystill.errors import DataError
+from skystill.evaluation.errors import KINDS, SIZES, ErrorBreakdown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
 FIGURES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_s": "AP S", "ap_m": "AP M", "ap_l": "AP L"}
+SHORT = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")  # KINDS as TIDE's plots name them
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Run:
         """One of COCO's figures, nan where the run has none."""
         value = self.metrics.get(split, {}).get(name)
         return math.nan if value is None else float(value)
+
+    def errors(self, split: str) -> ErrorBreakdown | None:
+        """What it lost AP50 by; None for runs that were not asked."""
+        values = self.metrics.get(split, {}).get("errors")
+        return None if values is None else ErrorBreakdown.from_dict(values)
 
     def matrices(self) -> dict[str, list[list[float]]]:
         """The binding matrices (alpha, beta) of the last epoch that logged them."""
@@ -138,6 +145,35 @@ def compare_plot(runs: Sequence[Run], split: str = "test") -> Figure:
         for name, title in FIGURES.items():
             group[title].append(run.figure(name, split))
     return compare_bars(groups, unit=f"score on {split}")
+
+
+def errors_plot(runs: Sequence[Run], split: str = "test") -> Figure:
+    """Bars of what each kind of error costs in AP50: a bar a method (mean over its runs), a dot a seed."""
+    from skystill.evaluation.plots import compare_bars
+
+    groups: dict[str, dict[str, list[float]]] = {}
+    for run in runs:
+        found = run.errors(split)
+        if found is not None:
+            group = groups.setdefault(str(run.metrics["method"]), {short: [] for short in SHORT})
+            for kind, short in zip(KINDS, SHORT, strict=True):
+                group[short].append(found.dap50[kind])
+    return compare_bars(groups, unit=f"AP50 lost on {split}", title="What each kind of error costs")
+
+
+def missed_plot(runs: Sequence[Run], split: str = "test") -> Figure:
+    """Bars of the share of objects missed, by size: a bar a method (mean over its runs), a dot a seed."""
+    from skystill.evaluation.plots import compare_bars
+
+    groups: dict[str, dict[str, list[float]]] = {}
+    for run in runs:
+        found = run.errors(split)
+        if found is not None:
+            group = groups.setdefault(str(run.metrics["method"]), {size: [] for size in SIZES})
+            for size in SIZES:
+                count = found.objects[size]
+                group[size].append(100 * found.missed[size] / count if count else math.nan)
+    return compare_bars(groups, unit=f"% of objects on {split}", title="Missed objects by size")
 
 
 def text_of(value: float | None, digits: int = 1) -> str:

@@ -127,7 +127,9 @@ def binding_matrices(matrices: Mapping[str, ArrayLike], first_level: int = 3) ->
     return figure
 
 
-def compare_bars(groups: Mapping[str, Mapping[str, Sequence[float]]], unit: str = "score") -> Figure:
+def compare_bars(
+    groups: Mapping[str, Mapping[str, Sequence[float]]], unit: str = "score", title: str = "Comparison"
+) -> Figure:
     """Bars side by side: a cluster per quantity, a bar per method (the mean), a dot per seed.
 
     groups: method -> quantity -> one value a seed; nan values are left out, and so are quantities without any value.
@@ -149,9 +151,42 @@ def compare_bars(groups: Mapping[str, Mapping[str, Sequence[float]]], unit: str 
                 if len(values) > 1:
                     axes.plot([place] * len(values), values, "o", color="white", mec="#222222", ms=3.5, mew=0.8)
         axes.set_xticks(range(len(quantities)), quantities)
-        axes.set(ylabel=unit, title="Comparison (bar: mean, dot: seed)")
+        axes.set(ylabel=unit, title=f"{title} (bar: mean, dot: seed)")
         axes.grid(visible=False, axis="x")
         _legend_beside(axes, "")
+    return figure
+
+
+def gain_bars(gains: Mapping[str, tuple[float, float | None, float | None, Sequence[float]]], title: str) -> Figure:
+    """Horizontal bars around zero, the largest on top, each with its interval and a dot per seed.
+
+    gains: method -> (mean, low, high, one value a seed); low and high are None where there is no interval.
+    """
+    ranked = sorted(gains, key=lambda name: gains[name][0])
+    with _style():
+        figure, (axes,) = _panels(1, 1, width=6.2, height=0.34 * len(ranked) + 1.1)
+        for place, name in enumerate(ranked):
+            mean, low, high, seeds = gains[name]
+            axes.barh(place, mean, 0.62, color=PALETTE[0] if mean >= 0 else PALETTE[1], alpha=0.75)
+            if low is not None and high is not None:
+                axes.plot([low, high], [place, place], color="#222222", linewidth=1.2)
+            axes.plot(list(seeds), [place] * len(seeds), "o", color="white", mec="#222222", ms=4, mew=0.8)
+        axes.axvline(0, color="#222222", linewidth=0.8)
+        axes.set_yticks(range(len(ranked)), [f"{name}  {gains[name][0]:+.2f}" for name in ranked])
+        axes.set(xlabel=title)
+        axes.grid(visible=False, axis="y")
+    return figure
+
+
+def cost_scatter(points: Mapping[str, tuple[float, float]], cost: str, score: str) -> Figure:
+    """A named dot per method: score over cost. points: method -> (cost, score)."""
+    with _style():
+        figure, (axes,) = _panels(1, 1, width=6.2, height=3.6)
+        for i, (name, (x, y)) in enumerate(points.items()):
+            axes.plot(x, y, "o", color=PALETTE[i % 7], ms=6)
+            axes.annotate(name, (x, y), xytext=(6, 3), textcoords="offset points", fontsize=8)
+        axes.set(xlabel=cost, ylabel=score, xlim=(0, None))
+        axes.margins(x=0.15, y=0.15)
     return figure
 
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from skystill.evaluation.compare import FIGURES, Run, text_of
+from skystill.evaluation.compare import FIGURES, SHORT, Run, errors_plot, missed_plot, text_of
+from skystill.evaluation.errors import KINDS, SIZES
 from skystill.evaluation.plots import binding_matrices, svg_data_uri, training_curves
 from skystill.evaluation.report import Section, TableData
 
 ALPHA = "alpha: how much each student level (row) learned from each teacher level (column); a row sums to 1"
 BETA = "beta: how much each student level (column) feeds the calibrated map (row) that imitates a teacher level"
+ERRORS = (
+    "After TIDE (Bolya et al., ECCV 2020). classification: right place, wrong class. localization: right class, IoU .1 "
+    "to .5. both: wrong class, IoU .1 to .5. duplicate: a second detection of one object. background: nothing there. "
+    "missed: an object that no detection finds or nearly finds. Costs do not add up: each is measured with the other "
+    "errors left in."
+)
 
 
 def scores_table(runs: Sequence[Run], split: str) -> TableData:
@@ -22,6 +29,29 @@ def scores_table(runs: Sequence[Run], split: str) -> TableData:
     points = [run.figure("ap", split) for run in runs]
     ranked = [-math.inf if math.isnan(p) else p for p in points]
     return TableData(["run", *FIGURES.values(), "s/step"], rows, ranked.index(max(ranked)) if len(runs) > 1 else None)
+
+
+def errors_section(runs: Sequence[Run], split: str) -> list[Section]:
+    """What the runs that were asked lost AP50 by; no section when none was."""
+    asked = [(run, found) for run in runs if (found := run.errors(split)) is not None]
+    if not asked:
+        return []
+    gains = [[run.label, *(text_of(found.dap50[kind]) for kind in KINDS)] for run, found in asked]
+    counts = [[run.label, *(str(found.counts[kind]) for kind in KINDS)] for run, found in asked]
+    missed = [
+        [run.label, *(f"{found.missed[size]} of {found.objects[size]}" for size in SIZES)] for run, found in asked
+    ]
+    tables = [
+        TableData(["run", *KINDS], gains, caption=f"points of AP50 gained on {split} if this kind alone were mended"),
+        TableData(["run", *KINDS], counts, caption="how many, whatever their score"),
+        TableData(["run", *SIZES], missed, caption="missed objects by size"),
+    ]
+    names = ", ".join(f"{kind} ({short})" for kind, short in zip(KINDS, SHORT, strict=True))
+    images = [
+        (svg_data_uri(errors_plot(runs, split)), f"AP50 lost by each kind of error, lower is better: {names}"),
+        (svg_data_uri(missed_plot(runs, split)), "share of objects missed by size, lower is better"),
+    ]
+    return [Section("Errors", [ERRORS], tables, images)]
 
 
 def curves_section(runs: Sequence[Run]) -> Section:
