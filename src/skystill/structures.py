@@ -9,6 +9,7 @@ radians in [-pi/2, pi/2) and w >= h when it has 5 (oriented, "obb", the le90 con
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -117,12 +118,31 @@ class Queries:
     activation: Activation = "sigmoid"
 
 
+MapPair = tuple[Tensor, Tensor]  # of one level, for classes and for boxes
+Finish = Callable[[Sequence[MapPair], Sequence[int]], Dense]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadView:
+    """A dense head of two towers, for classes and for boxes, opened before the last convolution of each.
+
+    width: C of the maps there. finish: such maps, and the head's level that each pair is of, to predictions at these
+    levels; it runs the head's own layers, whatever weights they have by then. maps: a pair of (B, C, H_l, W_l) for each
+    level, fine to coarse; empty for a head that has not run, and for a teacher's, whose maps nobody needs.
+    """
+
+    width: int
+    finish: Finish
+    maps: tuple[MapPair, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Knowledge:
     """All that distillation may see of a detector.
 
     pyramid: neck features, fine to coarse, each (B, C, H_l, W_l). strides: pixels per cell of each level.
-    dense, queries, detections: what the head predicts, where it has such a view.
+    dense, queries, detections: what the head predicts, where it has such a view. head: its middle, where it can be
+    opened.
     """
 
     pyramid: tuple[Tensor, ...]
@@ -130,16 +150,18 @@ class Knowledge:
     dense: Dense | None = None
     queries: Queries | None = None
     detections: list[Detections] | None = None
+    head: HeadView | None = None
 
     def detach(self) -> Knowledge:
-        """The same knowledge without gradient."""
+        """The same knowledge without gradient, and without the maps in the middle of the head."""
         dense, queries = self.dense, self.queries
+        head = None if self.head is None else replace(self.head, maps=())
         if dense is not None:
             edges = None if dense.edges is None else dense.edges.detach()
             dense = replace(dense, logits=dense.logits.detach(), boxes=dense.boxes.detach(), edges=edges)
         if queries is not None:
             queries = replace(queries, logits=queries.logits.detach(), boxes=queries.boxes.detach())
-        return replace(self, pyramid=tuple(p.detach() for p in self.pyramid), dense=dense, queries=queries)
+        return replace(self, pyramid=tuple(p.detach() for p in self.pyramid), dense=dense, queries=queries, head=head)
 
 
 @dataclass(frozen=True, slots=True)

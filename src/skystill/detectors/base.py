@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from skystill.boxes.nms import Selection, select_batch
-from skystill.structures import BoxKind, Detections, Output, Targets
+from skystill.structures import BoxKind, Detections, HeadView, Output, Targets
 
 
 class Detector(nn.Module, ABC):
@@ -36,6 +36,11 @@ class Detector(nn.Module, ABC):
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """Plain values from which `FAMILIES[family]` builds this architecture again."""
+
+    def head_view(self) -> HeadView | None:
+        """The head's middle, without maps, for methods that run a student's maps through its end; None for a head that
+        cannot be opened."""
+        return None
 
     def select(self, scores: Tensor, boxes: Tensor, how: Selection | None = None) -> list[Detections]:
         """Detections of each image from what `raw` returned."""

@@ -9,6 +9,7 @@ from skystill.distillation.combined import Combined
 from skystill.distillation.ltd import LTD, LTDReleased
 from skystill.distillation.method import Method
 from skystill.distillation.peers.bckd import BCKD
+from skystill.distillation.peers.crosskd import CrossKD
 from skystill.distillation.peers.cwd import CWD
 from skystill.distillation.peers.fgd import FGD
 from skystill.distillation.peers.fitnet import FitNet
@@ -33,6 +34,7 @@ METHODS: dict[str, type[Method]] = {
     "sl2": SL2,
     "ld": LD,
     "bckd": BCKD,
+    "crosskd": CrossKD,
 }
 
 

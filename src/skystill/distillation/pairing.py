@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 
 from skystill.errors import ConfigError
-from skystill.structures import Dense, Knowledge
+from skystill.structures import Dense, Finish, Knowledge, MapPair
 
 
 def nearest_levels(strides_s: tuple[int, ...], strides_t: tuple[int, ...]) -> list[int]:
@@ -23,9 +25,20 @@ def rescale(knowledge: Knowledge, scale: float) -> Knowledge:
         return knowledge
     dense = knowledge.dense
     if dense is not None:
-        dense = replace(dense, boxes=_scaled(dense.boxes, 1 / scale), places=dense.places / scale)
+        dense = _rescaled(dense, scale)
+    head = knowledge.head
+    if head is not None:
+        head = replace(head, finish=partial(_finish_rescaled, head.finish, scale))
     strides = tuple(round(s / scale) for s in knowledge.strides)
-    return replace(knowledge, dense=dense, strides=strides)
+    return replace(knowledge, dense=dense, strides=strides, head=head)
+
+
+def _finish_rescaled(finish: Finish, scale: float, maps: Sequence[MapPair], levels: Sequence[int]) -> Dense:
+    return _rescaled(finish(maps, levels), scale)
+
+
+def _rescaled(dense: Dense, scale: float) -> Dense:
+    return replace(dense, boxes=_scaled(dense.boxes, 1 / scale), places=dense.places / scale)
 
 
 def _scaled(boxes: torch.Tensor, factor: float) -> torch.Tensor:

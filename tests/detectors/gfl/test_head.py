@@ -87,3 +87,50 @@ def test_a_new_head_believes_that_one_place_in_a_hundred_is_an_object() -> None:
     head = Head(GFLConfig(levels=(3, 4), neck_channels=32, head_channels=32, head_depth=1), 2)
     scores = head((torch.randn(1, 32, 4, 4), torch.randn(1, 32, 2, 2))).scores()
     assert scores.mean().item() == pytest.approx(0.01, abs=0.005)
+
+
+HEADS: dict[str, GFLConfig] = {
+    "dense": GFLConfig(levels=(3, 5), neck_channels=6, head_channels=8, head_depth=3, norm="gn", reg_max=5),
+    "light": GFLConfig(levels=(3, 5), neck_channels=6, head_channels=8, head_depth=2, convs="depthwise", norm="bn"),
+    "one convolution": GFLConfig(levels=(3, 5), neck_channels=6, head_channels=8, head_depth=1, norm="bn"),
+    "no tower": GFLConfig(levels=(3, 5), neck_channels=8, head_channels=8, head_depth=0, norm="gn"),
+}
+
+
+def head_and_pyramid(name: str) -> tuple[Head, tuple[Tensor, ...]]:
+    torch.manual_seed(0)
+    head = Head(HEADS[name], 3).eval()
+    with torch.no_grad():
+        head.scales.copy_(torch.tensor([1.0, 0.5, 2.0]))
+    return head, tuple(torch.randn(2, HEADS[name].neck_channels, side, side) for side in (8, 4, 2))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_end_makes_of_the_middle_what_the_whole_head_makes_of_the_pyramid(name: str) -> None:
+    head, pyramid = head_and_pyramid(name)
+    dense, maps = head.run(pyramid)
+    whole = head(pyramid)
+    again = head.finish(maps, (0, 1, 2))
+    for other in (dense, again):
+        assert other.levels == whole.levels
+        for key in ("logits", "boxes", "edges", "places"):
+            assert torch.equal(getattr(other, key), getattr(whole, key)), key
+    some = head.finish([maps[0], maps[2]], [0, 2])
+    rows = [*range(64), *range(80, 84)]
+    assert some.levels == (64, 4)
+    assert torch.equal(some.logits, whole.logits[:, rows])
+    assert torch.equal(some.boxes, whole.boxes[:, rows])
+    assert torch.equal(some.places, whole.places[rows])
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_middle_is_before_the_last_convolution(name: str) -> None:
+    head, pyramid = head_and_pyramid(name)
+    _, maps = head.run(pyramid)
+    for level, (pair, x) in enumerate(zip(maps, pyramid, strict=True)):
+        for tower, found in zip((head.cls_tower, head.reg_tower), pair, strict=True):
+            assert found.shape == (2, head.middle_width, *x.shape[2:])
+            expected = x
+            for conv, norm in list(zip(tower.convs, tower.norms, strict=True))[:-1]:
+                expected = norm(conv(expected), level).relu()
+            assert torch.equal(found, expected)

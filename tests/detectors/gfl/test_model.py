@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from skystill.boxes.nms import Selection
 from skystill.detectors.gfl import GFL, PRESETS, GFLConfig
@@ -138,3 +139,31 @@ def test_presets_are_architectures() -> None:
     assert {"gfl_r101", "gfl_r18", "gfl_lite2", "gfl_mnv3s_050"} <= set(PRESETS)
     assert all(isinstance(config, GFLConfig) for config in PRESETS.values())
     assert PRESETS["gfl_r101"] == GFLConfig("resnet101", levels=(3, 7), neck_channels=256, head_depth=4, reg_max=16)
+
+
+def test_the_middle_of_the_head_is_seen_and_costs_nothing(make_gfl: Callable[..., GFL]) -> None:
+    model = make_gfl(head_depth=2)
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        known = model.knowledge(images)
+        plain = model.head(model.neck(model.backbone((images - model.mean) / model.std)))
+    assert known.dense is not None
+    assert known.head is not None
+    assert torch.equal(known.dense.logits, plain.logits)
+    assert [c.shape[1:] for c, _ in known.head.maps] == [(32, 8, 8), (32, 4, 4), (32, 2, 2)]
+    unseen = model.head_view()
+    assert (unseen.width, unseen.maps) == (32, ())
+    assert torch.equal(unseen.finish(known.head.maps, (0, 1, 2)).boxes, plain.boxes)
+    told = known.detach().head
+    assert told is not None
+    assert told.maps == ()
+
+    def operations(run: Callable[[], object]) -> int:
+        counter = FlopCounterMode(display=False)
+        with torch.no_grad(), counter:
+            run()
+        return counter.get_total_flops()
+
+    whole = operations(lambda: model.knowledge(images))
+    parts = operations(lambda: model.head(model.neck(model.backbone((images - model.mean) / model.std))))
+    assert whole == parts > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from skystill.detectors.gfl.config import GFLConfig
 from skystill.detectors.gfl.layers import LevelNorm, SharedNorm, conv3x3
-from skystill.structures import Dense
+from skystill.structures import Dense, MapPair
 
 
 class Tower(nn.Module):
@@ -20,13 +21,25 @@ class Tower(nn.Module):
         super().__init__()
         widths = [config.neck_channels] + [config.head_channels] * config.head_depth
         pairs = list(pairwise(widths))
+        self.widths = tuple(widths)
         levels = len(config.strides)
         self.convs = nn.ModuleList(conv3x3(a, b, config.convs) for a, b in pairs)
         self.norms = nn.ModuleList(LevelNorm(b, levels) if config.norm == "bn" else SharedNorm(b) for _, b in pairs)
 
     def forward(self, x: Tensor, level: int) -> Tensor:
         """x: (B, C, H, W) of one level."""
-        for conv, norm in zip(self.convs, self.norms, strict=True):
+        return self.end(self.start(x, level), level)
+
+    def start(self, x: Tensor, level: int) -> Tensor:
+        """All layers but the last."""
+        return self._run(slice(-1), x, level)
+
+    def end(self, x: Tensor, level: int) -> Tensor:
+        """The last layer."""
+        return self._run(slice(-1, None), x, level)
+
+    def _run(self, layers: slice, x: Tensor, level: int) -> Tensor:
+        for conv, norm in zip(self.convs[layers], self.norms[layers], strict=True):
             x = norm(conv(x), level).relu_()
         return x
 
@@ -55,21 +68,49 @@ class Head(nn.Module):
         nn.init.normal_(self.reg.weight, std=0.01)
         nn.init.constant_(self.cls.bias, -math.log((1 - 0.01) / 0.01))  # type: ignore[arg-type]
 
+    @property
+    def middle_width(self) -> int:
+        """Channels of the maps before the last layer of the towers."""
+        return self.cls_tower.widths[max(0, len(self.cls_tower.convs) - 1)]
+
     def forward(self, pyramid: tuple[Tensor, ...]) -> Dense:
         """pyramid: (B, C, H_l, W_l), fine to coarse."""
-        logits, edges, places, strides = [], [], [], []
-        for level, (x, stride) in enumerate(zip(pyramid, self.strides, strict=True)):
-            cls = self.cls(self.cls_tower(x, level))
-            reg = self.reg(self.reg_tower(x, level)) * self.scales[level]
-            logits.append(cls.flatten(2).transpose(1, 2))
-            edges.append(reg.flatten(2).transpose(1, 2))
-            places.append(anchors(x.shape[2], x.shape[3], stride, self.anchor_scale, x.device))
-            strides.append(x.new_full((x.shape[2] * x.shape[3],), float(stride), dtype=torch.float32))
-        where = torch.cat(places)
-        edge = torch.cat(edges, 1)
-        edge = edge.view(*edge.shape[:2], 4, self.bins)
-        boxes = decode(edge, where, torch.cat(strides))
-        return Dense(torch.cat(logits, 1), boxes, edge, where, tuple(len(p) for p in places))
+        return self.run(pyramid)[0]
+
+    def run(self, pyramid: tuple[Tensor, ...]) -> tuple[Dense, tuple[MapPair, ...]]:
+        """Predictions, and the maps before the last layer of the towers."""
+        maps, rows = [], []
+        for level, (x, _) in enumerate(zip(pyramid, self.strides, strict=True)):
+            maps.append((self.cls_tower.start(x, level), self.reg_tower.start(x, level)))
+            rows.append(self._end(maps[-1], level))
+        return _dense(rows, self.bins), tuple(maps)
+
+    def finish(self, maps: Sequence[MapPair], levels: Sequence[int]) -> Dense:
+        """Predictions from maps as `run` gives them, at some of the levels; see HeadView."""
+        return _dense([self._end(pair, level) for pair, level in zip(maps, levels, strict=True)], self.bins)
+
+    def _end(self, maps: MapPair, level: int) -> _Rows:
+        stride, (height, width) = self.strides[level], maps[0].shape[2:]
+        cls = self.cls(self.cls_tower.end(maps[0], level))
+        reg = self.reg(self.reg_tower.end(maps[1], level)) * self.scales[level]
+        return (
+            cls.flatten(2).transpose(1, 2),
+            reg.flatten(2).transpose(1, 2),
+            anchors(height, width, stride, self.anchor_scale, cls.device),
+            cls.new_full((height * width,), float(stride), dtype=torch.float32),
+        )
+
+
+_Rows = tuple[Tensor, Tensor, Tensor, Tensor]  # of one level: logits, edges, places, strides
+
+
+def _dense(levels: list[_Rows], bins: int) -> Dense:
+    """The levels' rows together, with their boxes."""
+    logits, edges, places, strides = zip(*levels, strict=True)
+    where, edge = torch.cat(places), torch.cat(edges, 1)
+    edge = edge.view(*edge.shape[:2], 4, bins)
+    boxes = decode(edge, where, torch.cat(strides))
+    return Dense(torch.cat(logits, 1), boxes, edge, where, tuple(len(p) for p in places))
 
 
 def anchors(height: int, width: int, stride: int, scale: float, device: torch.device) -> Tensor:

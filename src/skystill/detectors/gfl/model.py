@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
 import timm
@@ -16,7 +16,7 @@ from skystill.detectors.gfl.head import Head
 from skystill.detectors.gfl.loss import gfl_loss
 from skystill.detectors.gfl.neck import Neck
 from skystill.errors import ConfigError
-from skystill.structures import Knowledge, Output, Targets
+from skystill.structures import HeadView, Knowledge, Output, Targets
 
 
 class GFL(Detector):
@@ -63,7 +63,12 @@ class GFL(Detector):
                 "set data.bands or in_chans."
             )
         pyramid = self.neck(self.backbone((images - self.mean) / self.std))
-        return Knowledge(pyramid, self.architecture.strides, self.head(pyramid))
+        dense, maps = self.head.run(pyramid)
+        return Knowledge(pyramid, self.architecture.strides, dense, head=replace(self.head_view(), maps=maps))
+
+    def head_view(self) -> HeadView:
+        """The middle of the head, before the last layer of its towers."""
+        return HeadView(self.head.middle_width, self.head.finish)
 
     def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
         """Losses "qfl", "dfl", "giou" when targets are given, and the knowledge; see `Output`."""

@@ -1,0 +1,93 @@
+"""CrossKD: cross-head distillation (Wang et al., CVPR 2024, arXiv 2306.11369), section 3, written from the paper alone.
+
+The student's maps before the last convolution of its towers go through the rest of the teacher's head, and what comes
+out, p_x, is held against the teacher's own predictions p_t:
+
+    L = sem 1/S sum_r QFL(p_x(r), p_t(r)) + loc 1/S sum_r s(r) sum_e T^2 KL( softmax(d_t / T) || softmax(d_x / T) )
+
+r runs over all places, without a choice of regions. QFL has exponent 1. d are logits (B, N, E, n+1) of the
+distributions of a box's E edges; heads without them are held together by 1 - GIoU of their boxes. The student's own
+predictions learn from the truth alone, so that no layer is pulled two ways. The teacher's layers stay as they are; the
+gradient passes through them into the student's towers, neck and backbone.
+Differs from the paper: s(r) is the teacher's best score at r, where the paper weighs all places alike, since background
+has no edges to teach; S is the sum of s over all places, at least 1. Heads are cut before the last convolution of their
+towers, the paper's third of four, whatever their depth. Towers of other width are joined by a 1x1 convolution for each
+tower, shared by all levels as the tower is. Weights 1 and T 1: ours.
+B batch, N places.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from skystill.distillation.adapters import adapter
+from skystill.distillation.ltd.tasd import box_imitation_loss, semantic_loss
+from skystill.distillation.method import Method
+from skystill.distillation.pairing import same_grid
+from skystill.distillation.peers.ld import edge_divergence
+from skystill.distributed import mean_over_workers
+from skystill.errors import ConfigError
+from skystill.structures import Dense, Finish, Knowledge, Targets
+
+
+def scored_edge_loss(crossed: Dense, dense_t: Dense, tau: float) -> Tensor:
+    """sum_r s(r) sum_e T^2 KL / S of two heads with edges (B, N, E, n+1), a scalar."""
+    assert crossed.edges is not None
+    assert dense_t.edges is not None
+    score = dense_t.scores().amax(2)
+    found = edge_divergence(crossed.edges.float(), dense_t.edges.float(), tau).sum(-1)
+    return (score * found).sum() / mean_over_workers(score.sum()).clamp(min=1)
+
+
+class CrossKD(Method):
+    """CrossKD. sem, loc: weights of the terms; 0 leaves one out. tau: T of the edges.
+
+    Returns "crosskd_sem" and "crosskd_loc". Teachers answer from a cache as well as live: their head's end is taken at
+    `build`, and runs on the student's maps at every step.
+    """
+
+    def __init__(self, sem: float = 1.0, loc: float = 1.0, tau: float = 1.0) -> None:
+        super().__init__()
+        self.sem, self.loc, self.tau = sem, loc, tau
+        self.adapt: nn.ModuleList = nn.ModuleList()
+        self.levels: list[tuple[int, int]] = []
+        self._finish: Finish | None = None
+
+    def build(self, student: Knowledge, teacher: Knowledge) -> None:
+        """Takes the end of the teacher's head, and joins the widths of the towers."""
+        same_grid(student, teacher)
+        for whose, knowledge in (("student's", student), ("teacher's", teacher)):
+            if knowledge.head is None:
+                raise ConfigError(
+                    f"crosskd runs the student's maps through the end of the teacher's head, but the {whose} head "
+                    "cannot be opened. Methods that take any head with predictions on a grid: ltd, bckd."
+                )
+        assert student.head is not None
+        assert teacher.head is not None
+        self.levels = [(i, teacher.strides.index(s)) for i, s in enumerate(student.strides) if s in teacher.strides]
+        widths = (student.head.width, teacher.head.width)
+        self.adapt = nn.ModuleList(nn.Identity() if widths[0] == widths[1] else adapter(*widths) for _ in range(2))
+        self._finish = teacher.head.finish
+
+    def cross(self, student: Knowledge) -> Dense:
+        """What the teacher's head makes of the student's maps, at the levels of equal stride."""
+        assert student.head is not None
+        assert self._finish is not None
+        maps = [student.head.maps[i] for i, _ in self.levels]
+        of_cls, of_reg = self.adapt
+        return self._finish([(of_cls(c.float()), of_reg(r.float())) for c, r in maps], [j for _, j in self.levels])
+
+    def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
+        """See Method."""
+        _, dense_t = same_grid(student, teacher)
+        crossed = self.cross(student)
+        everywhere = torch.ones(dense_t.logits.shape[:2], dtype=torch.bool, device=dense_t.logits.device)
+        terms: dict[str, Tensor] = {}
+        if self.sem:
+            terms["crosskd_sem"] = self.sem * semantic_loss(crossed, dense_t, everywhere)
+        if self.loc and dense_t.edges is not None:
+            terms["crosskd_loc"] = self.loc * scored_edge_loss(crossed, dense_t, self.tau)
+        elif self.loc:
+            terms["crosskd_loc"] = self.loc * box_imitation_loss(crossed, dense_t, everywhere)
+        return terms
