@@ -30,9 +30,12 @@ ALLOWED: dict[str, set[str]] = {
     "tracking": {"boxes", "detectors", "deployment"},
     # Scoring takes a deployed detector too, so that a student is measured in the form in which it flies.
     "training": {"boxes", "data", "detectors", "distillation", "evaluation", "deployment"},
+    # A benchmark trains by the command line and scores what came out.
+    "benchmark": {"data", "detectors", "evaluation", "training"},
     # The demo walks the path with the functions that the verbs call.
     "demo": {"data", "detectors", "evaluation", "training"},
     "cli": {
+        "benchmark",
         "demo",
         "boxes",
         "data",

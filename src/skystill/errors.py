@@ -1,8 +1,11 @@
-"""Errors that a user can mend. The command line prints them as one line and exits with 2, without a traceback."""
+"""Errors that a user can mend. The command line prints them as one line, without a traceback, and exits with their
+code."""
 
 
 class SkystillError(Exception):
-    """Something in the input is wrong. The message says what, where, and the mend, in one line."""
+    """Something in the input is wrong. The message says what, where, and the mend, in one line. code: the exit code."""
+
+    code = 2
 
 
 class DataError(SkystillError):
@@ -15,3 +18,9 @@ class ConfigError(SkystillError):
 
 class WeightsError(SkystillError):
     """A weights file is missing, broken, or belongs to another architecture."""
+
+
+class DivergedError(SkystillError):
+    """A loss became infinite or not a number. Its exit code of its own lets a series of runs mark it and go on."""
+
+    code = 3

@@ -14,11 +14,11 @@ from torch import Tensor
 from skystill.cli.recipes import parse_recipe, recipe_parser
 from skystill.data.synthetic import CLASSES
 from skystill.detectors.weights import create, load, read_header, save
-from skystill.errors import ConfigError, WeightsError
+from skystill.errors import ConfigError, DivergedError, WeightsError
 from skystill.evaluation.coco import CocoEvaluator, CocoScores
 from skystill.training import fit
 from skystill.training.recipe import MethodConfig, Recipe
-from skystill.training.task import DivergedError, Task, Train
+from skystill.training.task import Task, Train
 
 Make = Callable[..., Recipe]
 # CCD on 4 of 144 places, so that the method draws random numbers in every step.

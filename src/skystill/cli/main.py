@@ -16,6 +16,7 @@ VERBS = {
     "data": ("", "synth, convert, inspect, split: make and look at data sets"),
     "train": ("skystill.cli.train:train", "train a detector alone: a teacher, or a student's baseline"),
     "distill": ("skystill.cli.train:distill", "train a student under a teacher"),
+    "benchmark": ("skystill.cli.benchmark:benchmark", "methods x seeds on one recipe, compared fairly"),
     "evaluate": ("skystill.cli.evaluate:evaluate", "accuracy and cost of weights on a data set"),
     "compare": ("skystill.cli.compare:compare", "runs side by side"),
     "report": ("skystill.cli.compare:report", "one self-contained HTML page about some runs"),
@@ -28,11 +29,12 @@ DATA_VERBS = {
     "inspect": ("skystill.cli.data:inspect", "what is in a data set: counts, sizes, pictures"),
     "split": ("skystill.cli.data:split", "parts with the same mix of classes, flights kept together"),
 }
-RECIPE_VERBS = ("train", "distill", "evaluate")
+RECIPE_VERBS = ("train", "distill", "benchmark", "evaluate")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb. Returns the exit code: 0, 2 for what the user can mend, 130 after Ctrl-C, 143 after SIGTERM."""
+    """Runs one verb. Returns the exit code: 0, 2 for what the user can mend, 3 for a
+    training that diverged, 130 after Ctrl-C, 143 after SIGTERM."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SkystillError as error:
         if debug:
             raise
-        return _fail(str(error))
+        return _fail(str(error), error.code)
     except KeyboardInterrupt as stop:
         return _fail(str(stop) or "interrupted.", getattr(stop, "code", 130))
     except BrokenPipeError:  # the reader (head, say) left

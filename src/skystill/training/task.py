@@ -16,14 +16,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from skystill.boxes.nms import clip_to_images
 from skystill.detectors.base import Detector
 from skystill.distillation.distiller import Distiller
-from skystill.errors import ConfigError, SkystillError
+from skystill.errors import ConfigError, DivergedError
 from skystill.evaluation.coco import CocoEvaluator, CocoScores
 from skystill.structures import Batch, Detections, Targets
 from skystill.training.recipe import OptimConfig, Recipe
-
-
-class DivergedError(SkystillError):
-    """A loss became infinite or not a number."""
 
 
 class Task(pl.LightningModule, ABC):

@@ -1,0 +1,1 @@
+"""Methods x seeds of one recipe, compared fairly: `skystill benchmark`."""

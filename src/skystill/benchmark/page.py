@@ -1,0 +1,83 @@
+"""A benchmark's result as figures and one page."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skystill.benchmark.tables import NOTES, ahead_table, class_table, error_table, main_table
+from skystill.evaluation.compare import FIGURES
+from skystill.evaluation.plots import compare_bars, cost_scatter, gain_bars, svg_data_uri
+from skystill.evaluation.report import Section, write_report
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def figures(result: dict[str, Any]) -> dict[str, Figure]:
+    """Figures by file name: gains with their intervals, accuracy by size, by class, against training time."""
+    methods = result["methods"]
+    found: dict[str, Figure] = {}
+    gains = {
+        name: (m["gain"]["mean"], m["gain"]["t_low"], m["gain"]["t_high"], _gains(result, name))
+        for name, m in methods.items()
+        if "gain" in m
+    }
+    if gains:
+        found["gains"] = gain_bars(gains, f"AP gained over the student alone, {result['split']}")
+    sizes = {
+        name: {title: [_score(row, key) for row in _rows(result, name)] for key, title in FIGURES.items()}
+        for name in methods
+    }
+    found["sizes"] = compare_bars(sizes, unit=f"score on {result['split']}")
+    classes = {name: {c: [_nan(m["per_class"][c])] for c in result["classes"]} for name, m in methods.items()}
+    found["classes"] = compare_bars(classes, unit=f"AP on {result['split']}, mean over seeds")
+    points = {name: (m["train_s"] / 60, m["ap"]["mean"]) for name, m in methods.items()}
+    found["time"] = cost_scatter(points, "minutes of training", f"AP on {result['split']}")
+    return found
+
+
+def write_page(result: dict[str, Any], path: Path) -> Path:
+    """Writes the page; it needs no network to open. Errors: DataError when it cannot be written."""
+    drawn = {name: svg_data_uri(figure) for name, figure in figures(result).items()}
+    captions = {
+        "gains": "paired gain in AP: bar the mean, line Student's 95% interval over seeds, dot a seed",
+        "sizes": "COCO's figures: bar the mean, dot a seed",
+        "classes": "AP by class",
+        "time": "accuracy against training time, validation included",
+    }
+    tables = [main_table(result)]
+    if (ahead := ahead_table(result)) is not None:
+        tables.append(ahead)
+    sections = [
+        Section("Which method helps, and by how much", [NOTES], tables, _images(drawn, captions, "gains", "sizes")),
+        Section("Classes", tables=[class_table(result)], images=_images(drawn, captions, "classes")),
+        Section("Errors", ["What AP50 is lost by, in the manner of TIDE."], [error_table(result)]),
+        Section("Cost", images=_images(drawn, captions, "time")),
+        Section("How", [result["schedule"], result["machine"]], details={"command": result["command"]}),
+    ]
+    return write_report(path, f"{result['pair']} on {result['data']}", "methods compared at equal seeds", sections)
+
+
+def _images(drawn: dict[str, str], captions: dict[str, str], *names: str) -> list[tuple[str, str]]:
+    return [(drawn[name], captions[name]) for name in names if name in drawn]
+
+
+def _rows(result: dict[str, Any], method: str) -> list[dict[str, Any]]:
+    return [
+        r for r in result["rows"] if r["method"] == method and r["split"] == result["split"] and "diverged" not in r
+    ]
+
+
+def _gains(result: dict[str, Any], method: str) -> list[float]:
+    alone = {row["seed"]: row["ap"] for row in _rows(result, "alone")}
+    return [row["ap"] - alone[row["seed"]] for row in _rows(result, method) if row["seed"] in alone]
+
+
+def _score(row: dict[str, Any], key: str) -> float:
+    return _nan(row[key])
+
+
+def _nan(value: float | None) -> float:
+    return math.nan if value is None else value

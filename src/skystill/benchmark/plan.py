@@ -1,0 +1,102 @@
+"""What a benchmark runs: every variant of a recipe with every seed, each in a folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from skystill.errors import ConfigError
+from skystill.training.recipe import MethodConfig, Recipe
+
+ALONE = "alone"
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One training. label: how tables name the variant. folder: its run folder. recipe: resolved, seed and all."""
+
+    label: str
+    seed: int
+    folder: Path
+    recipe: Recipe
+
+    @property
+    def verb(self) -> str:
+        """train for the student alone, distill for every other."""
+        return "train" if self.label == ALONE else "distill"
+
+    @property
+    def recipe_file(self) -> Path:
+        """Where the resolved recipe is written."""
+        return self.folder.with_suffix(".yaml")
+
+    @property
+    def log(self) -> Path:
+        """What the run printed."""
+        return self.folder.with_suffix(".log")
+
+
+def make_jobs(recipe: Recipe, variants: Mapping[str, MethodConfig], seeds: Sequence[int], out: Path) -> list[Job]:
+    """All trainings, seed by seed, so that a benchmark that is cut off has whole pairs; the student alone comes first.
+
+    variants: label -> method. Errors: ConfigError for a label that cannot name a folder, or a seed that comes twice.
+    """
+    if len(set(seeds)) != len(seeds) or not seeds:
+        raise ConfigError(f"--seeds are {' '.join(map(str, seeds))}. Give each seed once, and at least one.")
+    jobs = []
+    for seed in seeds:
+        for label in (ALONE, *(name for name in variants if name != ALONE)):
+            if not label or label.startswith((".", "-")) or "/" in label or label == "teacher":
+                raise ConfigError(f"{label!r} cannot name a variant. Use letters, digits, spaces, + and -.")
+            folder = out / f"{label.replace(' ', '_')}-seed{seed}"
+            method = recipe.method if label == ALONE else variants[label]
+            jobs.append(Job(label, seed, folder, replace(recipe, method=method, seed=seed, out=str(folder))))
+    return jobs
+
+
+def check_same(job: Job) -> None:
+    """Refuses to take a run of another recipe for this one's. Errors: ConfigError that names what differs."""
+    path = job.folder / "recipe.yaml"
+    if not path.is_file():
+        return
+    there = yaml.safe_load(path.read_text(encoding="utf-8"))
+    here = _comparable(plain(job.recipe), job)
+    found = _comparable(_merge(plain(Recipe()), there), job)
+    differs = [f"{key} is {found.get(key)} there, {here.get(key)} here" for key in here if found.get(key) != here[key]]
+    if differs:
+        raise ConfigError(
+            f"{job.folder}: holds a run of another recipe: {'; '.join(differs[:4])}. Give another --out or delete it."
+        )
+
+
+def plain(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as YAML would give it back."""
+    values: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_lists(asdict(recipe))))
+    return values
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _lists(v) for k, v in value.items()}
+    return [_lists(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _comparable(values: dict[str, Any], job: Job) -> dict[str, Any]:
+    """Flat keys of what can change the result: not names, places, progress bars or what `alone` passes over."""
+    idle = {"name", "out", "data.root", "data.workers", "data.cache_mb", "trainer.progress", "trainer.loggers"}
+    flat = {f"{a}.{b}": v for a, section in values.items() if isinstance(section, dict) for b, v in section.items()}
+    flat |= {key: value for key, value in values.items() if not isinstance(value, dict)}
+    passed_over = ("teacher.", "method.") if job.label == ALONE else ("teacher.cache",)
+    return {k: v for k, v in flat.items() if k not in idle and not k.startswith(passed_over)}
+
+
+def _merge(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Settings of an older version lack newer keys, which had the default's effect."""
+    return {
+        key: {**value, **(given.get(key) or {})} if isinstance(value, dict) else given.get(key, value)
+        for key, value in defaults.items()
+    }

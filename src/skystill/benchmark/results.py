@@ -1,0 +1,194 @@
+"""What a benchmark found: a row a run, and for every method its mean, its paired gain over the student alone and cost.
+
+Scores are in 0..100. One schema for all accuracy results: data, pair, command, machine, rows; `methods` sums up rows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from skystill.benchmark.launch import DIVERGED
+from skystill.benchmark.plan import ALONE, Job
+from skystill.data.module import DataModule, Split
+from skystill.detectors.weights import load, read_header
+from skystill.errors import DataError
+from skystill.evaluation.compare import FIGURES, gap_closed
+from skystill.evaluation.detections import load_detections, save_detections
+from skystill.evaluation.errors import ErrorBreakdown, evaluate_errors
+from skystill.evaluation.paired import bootstrap_ap, paired_interval
+from skystill.structures import Detections, Targets
+from skystill.training.recipe import Recipe
+from skystill.training.scoring import collect
+
+TEACHER = "teacher"
+Row = dict[str, Any]
+
+
+def gather(jobs: Sequence[Job], command: str, split: Split = "test") -> dict[str, Any]:
+    """Everything the tables and plots show, as JSON can hold it. Jobs without a result are left out."""
+    recipe = jobs[0].recipe
+    data = DataModule(recipe.data, recipe.seed)
+    data.setup("test" if split == "test" else "validate")
+    truth = [targets for _, targets in _samples(data, split)]
+    done = [job for job in jobs if (job.folder / "metrics.json").is_file()]
+    metrics = {job: json.loads((job.folder / "metrics.json").read_text(encoding="utf-8")) for job in done}
+    seen = {job: _detections(job, data, split, truth) for job in done}
+    rows = [*_teacher_rows(recipe), *(row for job in done for row in _rows(job, metrics[job]))]
+    rows += [_diverged(job) for job in jobs if (job.folder / DIVERGED).is_file()]
+    labels = list(dict.fromkeys(job.label for job in jobs))
+    result: dict[str, Any] = {
+        "data": Path(recipe.data.root).resolve().name if recipe.data.format != "synthetic" else "synthetic scenes",
+        "pair": recipe.name or "",
+        "command": command,
+        "machine": next((m["machine"] for m in metrics.values()), ""),
+        "versions": next((m["versions"] for m in metrics.values()), {}),
+        "schedule": schedule_of(recipe),
+        "split": split,
+        "classes": list(data.classes),
+        "rows": rows,
+        "methods": {},
+    }
+    teacher = next((row["ap"] for row in rows if row["method"] == TEACHER and row["split"] == split), math.nan)
+    for label in labels:
+        mine = [job for job in done if job.label == label]
+        if mine:
+            result["methods"][label] = _summary(mine, done, metrics, seen, truth, data, split, teacher)
+    result["leader"] = _leader(result, split)
+    return result
+
+
+def schedule_of(recipe: Recipe) -> str:
+    """The training schedule in a line."""
+    data, optim = recipe.data, recipe.optim
+    views = f", {data.replay} views an image" if data.replay else ""
+    shown = f"crops of {data.crop} px" if data.crop else "whole images"
+    return (
+        f"{recipe.trainer.epochs} epochs x {data.views}, {shown}{views}, batch {data.batch}, {optim.optimizer} "
+        f"lr {optim.lr:g}, {optim.schedule}, EMA {optim.ema:g}"
+    )
+
+
+def _rows(job: Job, metrics: dict[str, Any]) -> Iterable[Row]:
+    for split in ("val", "test"):
+        if split in metrics:
+            figures = {name: metrics[split][name] for name in FIGURES}
+            cost = {"step_s": metrics["step_s"], "peak_mb": metrics["peak_mb"], "train_s": metrics["train_s"]}
+            yield {"method": job.label, "seed": job.seed, "split": split, **figures, **cost}
+
+
+def _teacher_rows(recipe: Recipe) -> Iterable[Row]:
+    """The first teacher's scores, as its file carries them."""
+    for path in recipe.teacher.weights[:1]:
+        notes = read_header(path)["notes"]
+        for split in ("val", "test"):
+            if split in notes:
+                yield {"method": TEACHER, "seed": notes.get("seed"), "split": split} | {
+                    name: notes[split].get(name) for name in FIGURES
+                }
+
+
+def _diverged(job: Job) -> Row:
+    said = (job.folder / DIVERGED).read_text(encoding="utf-8").strip()
+    return {"method": job.label, "seed": job.seed, "split": "test", "diverged": said}
+
+
+def _samples(data: DataModule, split: Split) -> Iterable[Any]:
+    dataset = data.datasets[split]
+    return (dataset[index] for index in range(len(dataset)))
+
+
+def _detections(job: Job, data: DataModule, split: Split, truth: Sequence[Targets]) -> list[Detections]:
+    """The run's detections on the split, from its folder, or made by its student and kept there."""
+    path, names = job.folder / f"detections_{split}.safetensors", [t.name for t in truth]
+    if path.is_file():
+        return load_detections(path, names)
+    found = collect(load(job.folder / "student.safetensors"), data, split, job.recipe.trainer.max_dets).detections
+    try:
+        save_detections(path, found, names)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror}). Give a folder that can.") from error
+    return found
+
+
+def _summary(
+    mine: Sequence[Job],
+    done: Sequence[Job],
+    metrics: dict[Job, dict[str, Any]],
+    seen: dict[Job, list[Detections]],
+    truth: Sequence[Targets],
+    data: DataModule,
+    split: Split,
+    teacher: float,
+) -> dict[str, Any]:
+    """One method's means, and its gain over the student alone at the seeds that both have."""
+    scores = [metrics[job][split] for job in mine]
+    costs = {name: _mean([metrics[job][name] for job in mine]) for name in ("step_s", "train_s", "peak_mb")}
+    found: dict[str, Any] = {
+        "seeds": [job.seed for job in mine],
+        **{
+            name: {"mean": _mean([s[name] for s in scores]), "std": _std([s[name] for s in scores])} for name in FIGURES
+        },
+        "per_class": {name: _mean([s["per_class"][name]["ap"] for s in scores]) for name in data.classes},
+        "errors": _errors(
+            [evaluate_errors(seen[job], truth, data.classes, job.recipe.trainer.max_dets) for job in mine]
+        ),
+        **costs,
+    }
+    alone = {job.seed: job for job in done if job.label == ALONE}
+    pairs = [(alone[job.seed], job) for job in mine if job.seed in alone]
+    if mine[0].label == ALONE or not pairs:
+        return found
+    before, after = ([metrics[job][split]["ap"] for job in side] for side in zip(*pairs, strict=True))
+    found["gain"] = paired_interval(before, after).as_dict()
+    one, other = ([seen[job] for job in side] for side in zip(*pairs, strict=True))
+    most = mine[0].recipe.trainer.max_dets
+    found["gain_images"] = bootstrap_ap(one, other, truth, data.classes, max_dets=most).as_dict()
+    found["gap_closed"] = _number(gap_closed(teacher, statistics.mean(before), statistics.mean(after)))
+    return found
+
+
+def _leader(result: dict[str, Any], split: str) -> dict[str, Any]:
+    """The method of the highest mean AP, and its paired difference to every other at the seeds that both have."""
+    methods = result["methods"]
+    best = max(methods, key=lambda label: methods[label]["ap"]["mean"], default=None)
+    if best is None:
+        return {}
+    points = {
+        label: {r["seed"]: r["ap"] for r in result["rows"] if (r["method"], r["split"]) == (label, split) and "ap" in r}
+        for label in methods
+    }
+    ahead = {}
+    for label in methods:
+        common = sorted(set(points[label]) & set(points[best]))
+        if label != best and common:
+            gain = paired_interval([points[label][s] for s in common], [points[best][s] for s in common])
+            ahead[label] = gain.as_dict()
+    return {"method": best, "ahead_of": ahead}
+
+
+def _errors(each: Sequence[ErrorBreakdown]) -> dict[str, Any]:
+    """Means over seeds: AP50 lost by kind, and the share of objects missed by size."""
+    shares = {size: [e.missed[size] / e.objects[size] for e in each if e.objects[size]] for size in each[0].objects}
+    return {
+        "dap50": {kind: _mean([e.dap50[kind] for e in each]) for kind in each[0].dap50},
+        "missed": {size: _mean(found) for size, found in shares.items()},
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None and not math.isnan(v)]
+    return statistics.mean(known) if known else None
+
+
+def _std(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None and not math.isnan(v)]
+    return statistics.stdev(known) if len(known) > 1 else None
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value

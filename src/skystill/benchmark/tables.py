@@ -1,0 +1,134 @@
+"""A benchmark's result as tables: for a terminal, in Markdown, and on a page."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from skystill.evaluation.compare import FIGURES, text_of
+from skystill.evaluation.report import TableData
+
+COLUMNS = (
+    "method",
+    "seeds",
+    "AP",
+    "gain",
+    "95% seeds",
+    "95% images",
+    "gap closed",
+    *list(FIGURES.values())[1:],
+    "s/step",
+)
+NOTES = (
+    "AP: mean and standard deviation over seeds. gain: mean paired difference to the student alone, equal seeds. "
+    "95% seeds: Student's t interval of the gain over seeds: would it be there again after training again? "
+    "95% images: bootstrap interval over test images with these weights. gap closed: share of the way from the student "
+    "alone to the teacher."
+)
+
+
+def main_table(result: dict[str, Any]) -> TableData:
+    """A row a method, best mean AP first after teacher and student alone, which begin the table; the best is marked."""
+    split, methods = result["split"], result["methods"]
+    teacher = [r for r in result["rows"] if r["method"] == "teacher" and r["split"] == split]
+    rows = [["teacher", "", *_points(r["ap"]), "", "", "", "", *_rest(r), ""] for r in teacher]
+    ranked = sorted(methods, key=lambda name: (name != "alone", -methods[name]["ap"]["mean"]))
+    for name in ranked:
+        found = methods[name]
+        cells = [name, str(len(found["seeds"])), *_points(found["ap"]["mean"], found["ap"]["std"])]
+        cells += _gain(found) + _rest({key: found[key]["mean"] for key in FIGURES}) + [text_of(found["step_s"], 3)]
+        rows.append(cells)
+    best = result["leader"].get("method")
+    mark = next((i for i, row in enumerate(rows) if row[0] == best), None)
+    for row in (r for r in result["rows"] if "diverged" in r):
+        rows.append([row["method"], f"seed {row['seed']}", "diverged", *[""] * (len(COLUMNS) - 3)])
+    return TableData(COLUMNS, rows, mark, f"{split} split of {result['data']}")
+
+
+def ahead_table(result: dict[str, Any]) -> TableData | None:
+    """How far the leader is ahead of every other method; None when it is alone."""
+    leader = result["leader"]
+    if not leader.get("ahead_of"):
+        return None
+    rows = [
+        [name, str(d["n"]), _signed(d["mean"]), _interval(d["t_low"], d["t_high"]), f"{d['wins']} of {d['n']}"]
+        for name, d in sorted(leader["ahead_of"].items(), key=lambda item: item[1]["mean"])
+    ]
+    head = ("ahead of", "seeds", "by AP", "95% seeds", "seeds won")
+    return TableData(head, rows, None, f"{leader['method']} against the others, equal seeds")
+
+
+def class_table(result: dict[str, Any]) -> TableData:
+    """Mean AP of each class, a row a method."""
+    rows = [
+        [name, *(text_of(found["per_class"][c]) for c in result["classes"])]
+        for name, found in result["methods"].items()
+    ]
+    return TableData(("method", *result["classes"]), rows, None, "AP by class, mean over seeds")
+
+
+def error_table(result: dict[str, Any]) -> TableData:
+    """AP50 lost by kind of error and objects missed by size, a row a method."""
+    methods = result["methods"]
+    first = next(iter(methods.values()))["errors"]
+    rows = [
+        [
+            name,
+            *(text_of(m["errors"]["dap50"][kind]) for kind in first["dap50"]),
+            *(_percent(m["errors"]["missed"][size]) for size in first["missed"]),
+        ]
+        for name, m in methods.items()
+    ]
+    head = ("method", *first["dap50"], *(f"missed {size}" for size in first["missed"]))
+    return TableData(head, rows, None, "points of AP50 lost by kind of error; share of objects missed by size")
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The whole result as a Markdown text."""
+    lines = [f"# {result['pair']} on {result['data']}", "", f"`{result['command']}`", ""]
+    lines += [f"Schedule: {result['schedule']}. Machine: {result['machine']}.", ""]
+    tables = [main_table(result), ahead_table(result), class_table(result), error_table(result)]
+    for table in filter(None, tables):
+        lines += [f"## {table.caption}", "", *markdown_rows(table), ""]
+    return "\n".join([*lines, NOTES, ""])
+
+
+def markdown_rows(table: TableData) -> list[str]:
+    """The lines of one Markdown table; the marked row is bold."""
+    lines = ["| " + " | ".join(table.columns) + " |", "|---|" + "--:|" * (len(table.columns) - 1)]
+    for number, row in enumerate(table.rows):
+        cells = [f"**{c}**" if c and number == table.mark else c for c in row]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _points(mean: float | None, std: float | None = None) -> list[str]:
+    return [text_of(mean, 2) if std is None else f"{text_of(mean, 2)} ± {std:.2f}"]
+
+
+def _gain(found: dict[str, Any]) -> list[str]:
+    if "gain" not in found:
+        return ["", "", "", ""]
+    seeds, images = found["gain"], found["gain_images"]
+    return [
+        _signed(seeds["mean"]),
+        _interval(seeds["t_low"], seeds["t_high"]),
+        _interval(images["low"], images["high"]),
+        _percent(found["gap_closed"]),
+    ]
+
+
+def _rest(figures: dict[str, Any]) -> list[str]:
+    return [text_of(figures.get(name)) for name in list(FIGURES)[1:]]
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.2f}"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None or math.isnan(low) else f"{low:+.2f} .. {high:+.2f}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"

@@ -1,0 +1,146 @@
+"""skystill benchmark."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from skystill.cli.methods import as_mapping
+from skystill.cli.recipes import parse_recipe, recipe_parser
+from skystill.errors import ConfigError
+from skystill.files import whole_file
+from skystill.training.recipe import MethodConfig, Recipe
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+    from rich.table import Table
+
+    from skystill.evaluation.report import TableData
+
+_SHOWN = ("method", "AP", "gain", "95% seeds", "gap closed", "AP50", "AP S", "s/step")
+
+_TEXT = """Compare distillation methods on one recipe: the student alone and every method, with every seed, on equal
+images in equal order. What is finished is kept, so the same command goes on after a stop, and adds methods or seeds.
+
+  skystill benchmark recipe.yaml --methods ltd pkd pkd+bckd --seeds 0 1 2 --out runs/bench
+  skystill benchmark student.yaml --teacher_recipe teacher.yaml --data.root DIR --methods ltd ltd_released
+  skystill benchmark student.yaml --variants ablation.yaml --seeds 0 1 2 --jobs 2
+
+A file of variants maps a name to what a recipe's `method` may be: a name, a list of names, or
+{name: ltd, settings: {binding: explicit}}. Writes benchmark.json, benchmark.md, report.html and figures to --out."""
+
+
+def benchmark(arguments: Sequence[str]) -> None:
+    """Parses, runs what is missing, shows and writes the comparison."""
+    parser = recipe_parser("benchmark", _TEXT)
+    parser.add_argument("--methods", type=str, nargs="+", default=[], help="Methods by name; + joins several.")
+    parser.add_argument("--variants", type=str, default=None, help="YAML file of named methods with settings.")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="Seeds; at least three prove a gain.")
+    parser.add_argument("--teacher_recipe", type=str, default=None, help="Trains the teacher first, once.")
+    parser.add_argument("--jobs", type=int, default=1, help="Trainings at once; they share the cores or the GPUs.")
+    recipe, space = parse_recipe(parser, arguments)
+    out = Path(recipe.out or f"runs/{recipe.name or 'run'}-benchmark")
+    if space.jobs < 1:
+        raise ConfigError(f"--jobs is {space.jobs}. Give at least 1.")
+    variants = _variants(space)
+    from skystill.benchmark.launch import run_jobs
+    from skystill.benchmark.plan import make_jobs
+    from skystill.benchmark.results import gather
+
+    recipe = replace(recipe, teacher=replace(recipe.teacher, weights=_teacher(recipe, space.teacher_recipe, out)))
+    recipe.check()
+    if not recipe.teacher.weights:
+        raise ConfigError("the recipe names no teacher. Give --teacher.weights '[teacher.safetensors]'.")
+    jobs = make_jobs(recipe, variants, space.seeds, out)
+    run_jobs(jobs, space.jobs, _say)
+    _say("scoring")
+    write(gather(jobs, shlex.join(["skystill", *sys.argv[1:]])), out)
+
+
+def write(result: dict[str, Any], out: Path) -> None:
+    """Prints the table and writes the files."""
+    from rich.console import Console
+
+    from skystill.benchmark.page import figures, write_page
+    from skystill.benchmark.tables import main_table, markdown
+    from skystill.evaluation.plots import figure_to_svg
+
+    Console().print(_rich(main_table(result)))
+    texts = {"benchmark.json": json.dumps(result, indent=1) + "\n", "benchmark.md": markdown(result)}
+    texts |= {f"{name}.svg": figure_to_svg(figure) for name, figure in figures(result).items()}
+    for name, text in texts.items():
+        with whole_file(out / name) as part:
+            part.write_text(text, encoding="utf-8")
+    page = write_page(result, out / "report.html")
+    print(f"wrote {out / 'benchmark.json'}, {out / 'benchmark.md'}, {page}")
+
+
+def _variants(space: Namespace) -> dict[str, MethodConfig]:
+    """Label -> method, from --methods and --variants. Errors: ConfigError for what is no method."""
+    found: dict[str, Any] = {name: name for name in space.methods}
+    if space.variants is not None:
+        path = Path(space.variants)
+        try:
+            given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not a YAML file of variants. See `skystill benchmark --help`.") from error
+        if not isinstance(given, dict):
+            raise ConfigError(f"{path}: takes a mapping from names to methods. See `skystill benchmark --help`.")
+        found |= {str(name): method for name, method in given.items()}
+    if not found:
+        raise ConfigError("nothing to compare. Give --methods, e.g. --methods ltd pkd, or --variants FILE.")
+    return {name: _method(name, method) for name, method in found.items() if name != "alone"}
+
+
+def _method(label: str, given: Any) -> MethodConfig:
+    """Checked by making it, before hours of training."""
+    from skystill.distillation.methods import make_method
+
+    values = given if isinstance(given, dict) else as_mapping(given if isinstance(given, list) else [given], label)
+    try:
+        method = MethodConfig(**values)
+    except TypeError as error:
+        raise ConfigError(f"variant {label}: takes name, settings and weights, not {', '.join(values)}.") from error
+    make_method(method.name, method.settings, method.weights)
+    return method
+
+
+def _teacher(recipe: Recipe, teacher_recipe: str | None, out: Path) -> list[str]:
+    """The teacher's weights: the recipe's, or those of --teacher_recipe, trained into `out` on the recipe's data."""
+    if teacher_recipe is None:
+        return recipe.teacher.weights
+    from skystill.benchmark.launch import run_jobs
+    from skystill.benchmark.plan import ALONE, Job
+
+    theirs, _ = parse_recipe(recipe_parser("train", ""), [teacher_recipe, "--data.root", recipe.data.root])
+    folder = out / "teacher"
+    run_jobs(
+        [Job(ALONE, theirs.seed, folder, replace(theirs, out=str(folder)))], 1, lambda line: _say(f"teacher: {line}")
+    )
+    return [str(folder / "student.safetensors")]
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _rich(data: TableData) -> Table:
+    """The columns of the main table that 80 characters hold; the files have them all."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=data.caption, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    shown = [data.columns.index(name) for name in _SHOWN]
+    for name in _SHOWN:
+        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=name != "method")
+    for number, row in enumerate(data.rows):
+        table.add_row(*(escape(row[i]) for i in shown), style="bold" if number == data.mark else None)
+    return table
