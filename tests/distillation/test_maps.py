@@ -86,11 +86,14 @@ def test_columns_are_the_cells_in_either_layout(layout: torch.memory_format) -> 
 
 def test_places_are_sampled_once_each_and_only_where_there_are_too_many() -> None:
     device = torch.device("cpu")
-    assert sample_places(64, 64, device) is None
-    places = sample_places(100, 40, device)
+    assert sample_places(64, 2, 128, device) is None
+    places = sample_places(100, 2, 80, device)
     assert places is not None
     assert len(places.unique()) == 40
     assert 0 <= places.min() <= places.max() < 100
+    few = sample_places(100, 1000, 80, device)
+    assert few is not None
+    assert len(few) == 32  # an image keeps enough for statistics of its own
 
 
 def test_attention_is_a_softmax_over_cells_with_mean_one() -> None:

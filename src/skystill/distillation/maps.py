@@ -22,12 +22,14 @@ def resize_down(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.adaptive_avg_pool2d(x, size)
 
 
-def sample_places(cells: int, most: int, device: torch.device) -> Tensor | None:
-    """(most,) flat cell indices drawn without replacement, or None (all of them) when there are no more than `most`.
+def sample_places(cells: int, batch: int, most: int, device: torch.device) -> Tensor | None:
+    """Flat cell indices drawn without replacement, the same for all images of a batch, or None for all cells.
 
-    A loss that is a mean over places is estimated without bias by the mean over such a sample.
+    At least 32 an image, and no more than `most` in the whole batch beyond that: a loss that is a mean over places is
+    estimated without bias by the mean over such a sample, and its variance goes by the number of all of them.
     """
-    return torch.randperm(cells, device=device)[:most] if cells > most else None
+    count = max(most // batch, _MIN_SAMPLES)
+    return torch.randperm(cells, device=device)[:count] if cells > count else None
 
 
 def columns(x: Tensor, places: Tensor | None = None) -> Tensor:

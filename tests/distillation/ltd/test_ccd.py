@@ -180,7 +180,7 @@ def test_implicit_binding_is_the_mean_distance_to_the_partners(make_knowledge: M
 def test_a_sample_of_places_estimates_the_whole(make_knowledge: MakeKnowledge) -> None:
     student, teacher = make_knowledge(7, channels=8, side=256), make_knowledge(8, channels=8, side=256)
     torch.manual_seed(0)
-    part = ImplicitBinding(student, teacher, 8, places=256)
+    part = ImplicitBinding(student, teacher, 8, places=512)
     whole = ImplicitBinding(student, teacher, 8, places=10**6)
     whole.load_state_dict(part.state_dict())
     samples = torch.stack([part(student.pyramid, teacher.pyramid).detach() for _ in range(20)])
@@ -238,7 +238,7 @@ def test_distances_at_sampled_places_estimate_those_at_all() -> None:
     torch.manual_seed(0)
     s, t = torch.randn(2, 6, 24, 24), torch.randn(2, 6, 24, 24)
     t = t + s  # correlated, so that there is something to estimate
-    exact = cross_distances((s,), (t,), [torch.nn.Identity()], places=24 * 24).mean()
-    drawn = torch.stack([cross_distances((s,), (t,), [torch.nn.Identity()], places=100).mean() for _ in range(200)])
+    exact = cross_distances((s,), (t,), [torch.nn.Identity()], places=2 * 24 * 24).mean()
+    drawn = torch.stack([cross_distances((s,), (t,), [torch.nn.Identity()], places=200).mean() for _ in range(200)])
     assert drawn.std() > 0
     assert abs(drawn.mean() - exact) < 4 * drawn.std() / 200**0.5 + 2e-3

@@ -49,8 +49,8 @@ def cross_distances(
     """(B, L_s, L_t) Pearson distance of every student level, through its 1x1 adapter, to every teacher level.
 
     pyramid_s: (B, C_i, H_i, W_i). pyramid_t: (B, C_t, H_j, W_j). A pair is compared at the smaller resolution, and at a
-    sample of `places` cells where it has more. Pooling and sampling come before the adapter: a 1x1 convolution commutes
-    with both, and has less to do after them.
+    sample of `places` cells of the batch where it has more. Pooling and sampling come before the adapter: a 1x1
+    convolution commutes with both, and has less to do after them.
     """
     sampled: dict[tuple[int, int], Tensor | None] = {}
     rows = []
@@ -59,7 +59,7 @@ def cross_distances(
         for t in pyramid_t:
             size = smaller(s, t)
             if size not in sampled:
-                sampled[size] = sample_places(size[0] * size[1], places, s.device)
+                sampled[size] = sample_places(size[0] * size[1], len(s), places, s.device)
             seen = columns(resize_down(s, size), sampled[size]).unsqueeze(3)
             wanted = columns(resize_down(t, size), sampled[size])
             row.append(pearson_distance(phi(seen).squeeze(3), wanted))
@@ -124,7 +124,8 @@ def relatedness(distances: Tensor, gap: Tensor, tau: float, rho: float) -> Tenso
 class ImplicitBinding(nn.Module):
     """Fusion, then LIC, then the Pearson distance to the teacher level of the nearest stride.
 
-    width: channels of the fused maps. places: at most this many cells a level are calibrated at each step (see lic.py).
+    width: channels of the fused maps. places: at most this many cells of a batch are calibrated at each level and step
+    (see lic.py).
     """
 
     def __init__(self, student: Knowledge, teacher: Knowledge, width: int, places: int) -> None:
@@ -139,7 +140,7 @@ class ImplicitBinding(nn.Module):
         terms = []
         for f, lic, j in zip(self.fusion(pyramid_s), self.lic, self.partner, strict=True):
             size = smaller(f, pyramid_t[j])
-            places = sample_places(size[0] * size[1], self.places, f.device)
+            places = sample_places(size[0] * size[1], len(f), self.places, f.device)
             calibrated = lic(resize_down(f, size), places)
             terms.append(pearson_distance(calibrated, columns(resize_down(pyramid_t[j], size), places)).mean())
         return torch.stack(terms).mean()
