@@ -57,10 +57,15 @@ def test_evaluate_scores_and_saves(place: Path, capsys: Capture) -> None:
         found = json.loads((place / split / "metrics.json").read_text())
         trained = json.loads((place / "student" / "metrics.json").read_text())[split]
         assert found["ap"] == pytest.approx(trained["ap"])  # what training said of the same weights
+        assert found["errors"]["ap50"] == pytest.approx(found["ap50"])
+        assert found["errors"]["counts"] == trained["errors"]["counts"]
         assert found["cost"]["parameters"] == sum(p.numel() for p in load(weights).parameters())
         assert "<svg" in (place / split / "pr_curves.svg").read_text()
         assert "<svg" in (place / split / "confusion.svg").read_text()
-    assert "M parameters" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "M parameters" in printed
+    assert "AP50 lost" in printed
+    assert "missed objects: " in printed
 
 
 def test_export_then_predict_with_either_file(place: Path, capsys: Capture) -> None:

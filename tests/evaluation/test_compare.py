@@ -13,13 +13,16 @@ from skystill.evaluation.compare import (
     compare_markdown,
     compare_plot,
     compare_table,
+    errors_plot,
     gap_closed,
+    missed_plot,
     read_curves,
     read_runs,
     text_of,
 )
+from skystill.evaluation.errors import KINDS
 from skystill.evaluation.report import Section, TableData, write_report
-from skystill.evaluation.sections import bindings_section, curves_section, scores_table
+from skystill.evaluation.sections import bindings_section, curves_section, errors_section, scores_table
 
 
 def write_run(folder, method="ltd", seed=0, ap=30.0, curves="", **more):
@@ -151,6 +154,59 @@ def test_sections_of_runs(runs):
     (bindings,) = bindings_section(runs)
     assert [caption for _, caption in bindings.images] == ["tiny ltd seed 0"]
     assert bindings_section(runs[:2]) == []
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """Two seeds alone and one distilled that say what they lost AP50 by, and an older run that does not."""
+
+    def write(folder, method, seed, gain, missed):
+        path = write_run(tmp_path / folder, method, seed)
+        metrics = json.loads((path / "metrics.json").read_text())
+        metrics["test"]["errors"] = {
+            "ap50": 50.0,
+            "dap50": {kind: gain + i for i, kind in enumerate(KINDS)},
+            "counts": dict.fromkeys(KINDS, 7),
+            "missed": {"small": missed, "medium": 1, "large": 0},
+            "objects": {"small": 40, "medium": 10, "large": 0},
+        }
+        (path / "metrics.json").write_text(json.dumps(metrics))
+        return path
+
+    folders = [write("p", "alone", 0, 1.0, 10), write("q", "alone", 1, 3.0, 20), write("r", "ltd", 0, 0.5, 4)]
+    return read_runs([*folders, write_run(tmp_path / "old", "fgd")])
+
+
+def test_runs_say_what_they_lost_by_or_nothing(asked):
+    assert asked[1].errors("test").dap50["missed"] == 8
+    assert asked[1].errors("val") is None
+    assert asked[3].errors("test") is None
+
+
+def test_bars_of_errors_and_of_missed_objects(asked):
+    (axes,) = errors_plot(asked).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["Cls", "Loc", "Both", "Dupe", "Bkg", "Miss"]
+    assert [[bar.get_height() for bar in bars] for bars in axes.containers] == [
+        [2, 3, 4, 5, 6, 7],
+        [0.5, 1.5, 2.5, 3.5, 4.5, 5.5],
+    ]
+    assert axes.get_title(loc="left") == "What each kind of error costs (bar: mean, dot: seed)"
+    (axes,) = missed_plot(asked).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["small", "medium"]
+    assert [[bar.get_height() for bar in bars] for bars in axes.containers] == [[37.5, 10], [10, 10]]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["alone", "ltd"]
+
+
+def test_section_of_errors(asked):
+    (section,) = errors_section(asked, "test")
+    gains, counts, missed = section.tables
+    assert gains.columns == ["run", *KINDS]
+    assert gains.rows[1] == ["tiny alone seed 1", "3.0", "4.0", "5.0", "6.0", "7.0", "8.0"]
+    assert counts.rows[2] == ["tiny ltd seed 0", *["7"] * 6]
+    assert missed.rows[0] == ["tiny alone seed 0", "10 of 40", "1 of 10", "0 of 0"]
+    assert [len(table.rows) for table in section.tables] == [3, 3, 3]
+    assert len(section.images) == 2
+    assert errors_section(asked[3:], "test") == []
 
 
 class Page(HTMLParser):
