@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skystill.errors import DataError
-from skystill.evaluation.errors import KINDS, SIZES, ErrorBreakdown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
+    from skystill.evaluation.errors import ErrorBreakdown
+
 FIGURES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_s": "AP S", "ap_m": "AP M", "ap_l": "AP L"}
-SHORT = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")  # KINDS as TIDE's plots name them
+SHORT = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")  # errors.KINDS as TIDE's plots name them
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Run:
 
     def errors(self, split: str) -> ErrorBreakdown | None:
         """What it lost AP50 by; None for runs that were not asked."""
+        from skystill.evaluation.errors import ErrorBreakdown  # brings torch, which a table of scores does without
+
         values = self.metrics.get(split, {}).get("errors")
         return None if values is None else ErrorBreakdown.from_dict(values)
 
@@ -149,6 +152,7 @@ def compare_plot(runs: Sequence[Run], split: str = "test") -> Figure:
 
 def errors_plot(runs: Sequence[Run], split: str = "test") -> Figure:
     """Bars of what each kind of error costs in AP50: a bar a method (mean over its runs), a dot a seed."""
+    from skystill.evaluation.errors import KINDS
     from skystill.evaluation.plots import compare_bars
 
     groups: dict[str, dict[str, list[float]]] = {}
@@ -163,6 +167,7 @@ def errors_plot(runs: Sequence[Run], split: str = "test") -> Figure:
 
 def missed_plot(runs: Sequence[Run], split: str = "test") -> Figure:
     """Bars of the share of objects missed, by size: a bar a method (mean over its runs), a dot a seed."""
+    from skystill.evaluation.errors import SIZES
     from skystill.evaluation.plots import compare_bars
 
     groups: dict[str, dict[str, list[float]]] = {}
