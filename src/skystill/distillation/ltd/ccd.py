@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from skystill.distillation.adapters import adapter
 from skystill.distillation.ltd.fusion import Fusion
 from skystill.distillation.ltd.lic import LIC
-from skystill.distillation.maps import columns, pearson_distance, resize_down, sample_places, smaller
+from skystill.distillation.maps import columns, pearson_distance, resize_down, sample_places, smaller, standardise
 from skystill.distillation.pairing import nearest_levels
 from skystill.errors import ConfigError
 from skystill.structures import Knowledge
@@ -53,16 +53,25 @@ def cross_distances(
     convolution commutes with both, and has less to do after them.
     """
     sampled: dict[tuple[int, int], Tensor | None] = {}
+    ready: dict[tuple[str, int, tuple[int, int]], Tensor] = {}
+
+    def prepared(side: str, level: int, size: tuple[int, int]) -> Tensor:
+        """(B, C_t, P) standardised level at a resolution; every one serves several pairs."""
+        if size not in sampled:
+            sampled[size] = sample_places(size[0] * size[1], len(pyramid_s[0]), places, pyramid_s[0].device)
+        if (side, level, size) not in ready:
+            pyramid = pyramid_s if side == "s" else pyramid_t
+            seen = columns(resize_down(pyramid[level], size), sampled[size])
+            seen = adapters[level](seen.unsqueeze(3)).squeeze(3) if side == "s" else seen
+            ready[side, level, size] = standardise(seen)
+        return ready[side, level, size]
+
     rows = []
-    for s, phi in zip(pyramid_s, adapters, strict=True):
+    for i, s in enumerate(pyramid_s):
         row = []
-        for t in pyramid_t:
+        for j, t in enumerate(pyramid_t):
             size = smaller(s, t)
-            if size not in sampled:
-                sampled[size] = sample_places(size[0] * size[1], len(s), places, s.device)
-            seen = columns(resize_down(s, size), sampled[size]).unsqueeze(3)
-            wanted = columns(resize_down(t, size), sampled[size])
-            row.append(pearson_distance(phi(seen).squeeze(3), wanted))
+            row.append((prepared("s", i, size) - prepared("t", j, size)).square().flatten(1).mean(1) / 2)
         rows.append(torch.stack(row, 1))
     return torch.stack(rows, 1)
 

@@ -46,7 +46,7 @@ class LTD(Method):
         sem: float = 1.0,
         loc: float = 0.25,
         width: int = 64,
-        places: int = 2048,
+        places: int = 1024,
         gamma: float = 1.0,
         rho: float = 0.5,
         dim: int = 128,

@@ -29,7 +29,7 @@ class SemCKD(Method):
     places: at most so many cells of a pair are compared at each step. Returns "semckd".
     """
 
-    def __init__(self, weight: float = 3.0, gamma: float = 1.0, dim: int = 128, places: int = 2048) -> None:
+    def __init__(self, weight: float = 3.0, gamma: float = 1.0, dim: int = 128, places: int = 1024) -> None:
         super().__init__()
         self.weight, self.gamma, self.dim, self.places = weight, gamma, dim, places
         self._alpha: Tensor | None = None
