@@ -57,6 +57,23 @@ def test_colliding_terms_are_logged_by_method(place: Path) -> None:
     assert "train/ld" not in logged(out)
 
 
+def test_crosskd_takes_live_teachers_and_a_cache(place: Path) -> None:
+    live, cached = place / "live", place / "cached"
+    options = ["--method", "[crosskd]", "--data.replay", "2", "--data.crop", "96"]
+    assert distill(place, *options, "--out", str(live)) == 0
+    assert distill(place, *options, "--teacher.cache", str(place / "cache"), "--out", str(cached)) == 0
+    for folder in (live, cached):
+        assert {"train/crosskd_sem", "train/crosskd_loc"} <= logged(folder)
+    one, other = (first(folder, "train/crosskd_loc") for folder in (live, cached))
+    assert one > 0
+    assert other == pytest.approx(one, rel=0.02)  # float16
+
+
+def first(folder: Path, term: str) -> float:
+    with (folder / "metrics.csv").open() as file:
+        return next(float(row[term]) for row in csv.DictReader(file) if row.get(term))
+
+
 def test_what_cannot_run_stops_in_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(place / "refused")
     for options, message in (
