@@ -171,6 +171,15 @@ def _leader(result: dict[str, Any], split: str) -> dict[str, Any]:
     return {"method": best, "ahead_of": ahead}
 
 
+def _breakdown(
+    job: Job, scores: dict[str, Any], seen: Sequence[Detections], truth: Sequence[Targets], data: DataModule
+) -> ErrorBreakdown:
+    """As the run stored it; runs of older versions did not."""
+    if "errors" in scores:
+        return ErrorBreakdown.from_dict(scores["errors"])
+    return evaluate_errors(seen, truth, data.classes, job.recipe.trainer.max_dets)
+
+
 def _errors(each: Sequence[ErrorBreakdown]) -> dict[str, Any]:
     """Means over seeds: AP50 lost by kind, and the share of objects missed by size."""
     shares = {size: [e.missed[size] / e.objects[size] for e in each if e.objects[size]] for size in each[0].objects}

@@ -1,0 +1,77 @@
+"""Which trainings a benchmark is made of, and when a run on disk may stand for one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from skystill.benchmark.plan import Job, check_same, make_jobs
+from skystill.errors import ConfigError
+from skystill.training.recipe import MethodConfig, OptimConfig, Recipe, TeacherConfig
+
+VARIANTS = {"ltd": MethodConfig("ltd"), "ltd explicit": MethodConfig("ltd", {"binding": "explicit"})}
+
+
+def jobs(out: Path, recipe: Recipe | None = None) -> list[Job]:
+    return make_jobs(recipe or Recipe(name="pair"), VARIANTS, [3, 5], out)
+
+
+def test_every_variant_meets_every_seed_and_whole_pairs_come_first(tmp_path: Path) -> None:
+    made = jobs(tmp_path)
+    assert [(job.label, job.seed, job.verb) for job in made] == [
+        (label, seed, verb)
+        for seed in (3, 5)
+        for label, verb in (("alone", "train"), ("ltd", "distill"), ("ltd explicit", "distill"))
+    ]
+    assert made[-1].folder == tmp_path / "ltd_explicit-seed5"
+    assert made[-1].recipe.method.settings == {"binding": "explicit"}
+    assert made[-1].recipe.out == str(made[-1].folder)
+    assert {job.recipe.optim.lr for job in made} == {OptimConfig().lr}  # one schedule for all
+
+
+@pytest.mark.parametrize("label", ["", "../x", "a/b", "-x", ".x", "teacher"])
+def test_labels_that_cannot_name_a_folder_are_refused(tmp_path: Path, label: str) -> None:
+    with pytest.raises(ConfigError, match="cannot name a variant"):
+        make_jobs(Recipe(), {label: MethodConfig()}, [0], tmp_path)
+
+
+@pytest.mark.parametrize("seeds", [[], [1, 1]])
+def test_seeds_that_are_no_set_are_refused(tmp_path: Path, seeds: list[int]) -> None:
+    with pytest.raises(ConfigError, match="each seed once"):
+        make_jobs(Recipe(), VARIANTS, seeds, tmp_path)
+
+
+def test_a_run_of_the_same_recipe_is_taken(tmp_path: Path) -> None:
+    for job in jobs(tmp_path):
+        check_same(job)  # nothing there
+        job.recipe.write(job.folder / "recipe.yaml")
+    # Elsewhere, under another name, with other workers and a cache: the result is the same.
+    moved = replace(Recipe(name="other"), teacher=TeacherConfig(cache="elsewhere"))
+    moved.data.root, moved.data.workers, moved.trainer.progress = "/data", 7, False
+    for job in jobs(tmp_path, moved):
+        check_same(job)
+
+
+def test_a_run_of_an_older_version_lacks_keys_and_is_taken(tmp_path: Path) -> None:
+    job = jobs(tmp_path)[1]
+    job.recipe.write(job.folder / "recipe.yaml")
+    values = yaml.safe_load((job.folder / "recipe.yaml").read_text())
+    del values["data"]["replay"], values["method"]["weights"]
+    (job.folder / "recipe.yaml").write_text(yaml.safe_dump(values))
+    check_same(job)
+
+
+def test_a_run_of_another_recipe_is_refused_and_what_differs_is_named(tmp_path: Path) -> None:
+    for job in jobs(tmp_path):
+        job.recipe.write(job.folder / "recipe.yaml")
+    other = Recipe(name="pair", optim=OptimConfig(lr=0.5))
+    with pytest.raises(
+        ConfigError, match=r"alone-seed3: holds a run of another recipe: optim\.lr is 0\.001 there, 0\.5"
+    ):
+        check_same(jobs(tmp_path, other)[0])
+    taught = Recipe(name="pair", teacher=TeacherConfig(["other.safetensors"]))
+    alone, distilled, _ = jobs(tmp_path, taught)[:3]
+    check_same(alone)  # it never saw a teacher
+    with pytest.raises(ConfigError, match=r"teacher\.weights is \[\] there"):
+        check_same(distilled)
