@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skystill.benchmark.tables import NOTES, ahead_table, class_table, error_table, main_table
+from skystill.benchmark.tables import NOTES, ahead_table, class_table, error_table, figures_table, main_table
 from skystill.evaluation.compare import FIGURES
-from skystill.evaluation.plots import compare_bars, cost_scatter, gain_bars, svg_data_uri
+from skystill.evaluation.plots import cost_scatter, gain_bars, gain_panels, svg_data_uri
 from skystill.evaluation.report import Section, write_report
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def figures(result: dict[str, Any]) -> dict[str, Figure]:
-    """Figures by file name: gains with their intervals, accuracy by size, by class, against training time."""
+    """Figures by file name: gains with their intervals, by object size, by class; accuracy against training time."""
     methods = result["methods"]
     found: dict[str, Figure] = {}
     gains = {
@@ -24,15 +24,13 @@ def figures(result: dict[str, Any]) -> dict[str, Figure]:
         for name, m in methods.items()
         if "gain" in m
     }
-    if gains:
+    if gains and "alone" in methods:
         found["gains"] = gain_bars(gains, f"AP gained over the student alone, {result['split']}")
-    sizes = {
-        name: {title: [_score(row, key) for row in _rows(result, name)] for key, title in FIGURES.items()}
-        for name in methods
-    }
-    found["sizes"] = compare_bars(sizes, unit=f"score on {result['split']}")
-    classes = {name: {c: [_nan(m["per_class"][c])] for c in result["classes"]} for name, m in methods.items()}
-    found["classes"] = compare_bars(classes, unit=f"AP on {result['split']}, mean over seeds")
+        order = sorted(gains, key=lambda name: gains[name][0])
+        sizes = {FIGURES[key]: {name: _ahead(methods, name, key) for name in order} for key in ("ap_s", "ap_m", "ap_l")}
+        found["sizes"] = gain_panels(sizes)
+        classes = {name: {m: _ahead_in(methods, m, name) for m in order} for name in result["classes"]}
+        found["classes"] = gain_panels(classes)
     points = {name: (m["train_s"] / 60, m["ap"]["mean"]) for name, m in methods.items()}
     found["time"] = cost_scatter(points, "minutes of training", f"AP on {result['split']}")
     return found
@@ -43,15 +41,16 @@ def write_page(result: dict[str, Any], path: Path) -> Path:
     drawn = {name: svg_data_uri(figure) for name, figure in figures(result).items()}
     captions = {
         "gains": "paired gain in AP: bar the mean, line Student's 95% interval over seeds, dot a seed",
-        "sizes": "COCO's figures: bar the mean, dot a seed",
-        "classes": "AP by class",
+        "sizes": "mean gain in AP over the student alone, by object size",
+        "classes": "mean gain in AP over the student alone, by class",
         "time": "accuracy against training time, validation included",
     }
     tables = [main_table(result)]
     if (ahead := ahead_table(result)) is not None:
         tables.append(ahead)
     sections = [
-        Section("Which method helps, and by how much", [NOTES], tables, _images(drawn, captions, "gains", "sizes")),
+        Section("Which method helps, and by how much", [NOTES], tables, _images(drawn, captions, "gains")),
+        Section("Sizes", tables=[figures_table(result)], images=_images(drawn, captions, "sizes")),
         Section("Classes", tables=[class_table(result)], images=_images(drawn, captions, "classes")),
         Section("Errors", ["What AP50 is lost by, in the manner of TIDE."], [error_table(result)]),
         Section("Cost", images=_images(drawn, captions, "time")),
@@ -75,8 +74,12 @@ def _gains(result: dict[str, Any], method: str) -> list[float]:
     return [row["ap"] - alone[row["seed"]] for row in _rows(result, method) if row["seed"] in alone]
 
 
-def _score(row: dict[str, Any], key: str) -> float:
-    return _nan(row[key])
+def _ahead(methods: dict[str, Any], name: str, key: str) -> float:
+    return _nan(methods[name][key]["mean"]) - _nan(methods["alone"][key]["mean"])
+
+
+def _ahead_in(methods: dict[str, Any], name: str, label: str) -> float:
+    return _nan(methods[name]["per_class"][label]) - _nan(methods["alone"]["per_class"][label])
 
 
 def _nan(value: float | None) -> float:

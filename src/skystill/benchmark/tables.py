@@ -8,17 +8,7 @@ from typing import Any
 from skystill.evaluation.compare import FIGURES, text_of
 from skystill.evaluation.report import TableData
 
-COLUMNS = (
-    "method",
-    "seeds",
-    "AP",
-    "gain",
-    "95% seeds",
-    "95% images",
-    "gap closed",
-    *list(FIGURES.values())[1:],
-    "s/step",
-)
+COLUMNS = ("method", "seeds", "AP", "gain", "95% seeds", "95% images", "gap closed", "AP50", "s/step", "MiB")
 NOTES = (
     "AP: mean and standard deviation over seeds. gain: mean paired difference to the student alone, equal seeds. "
     "95% seeds: Student's t interval of the gain over seeds: would it be there again after training again? "
@@ -29,20 +19,26 @@ NOTES = (
 
 def main_table(result: dict[str, Any]) -> TableData:
     """A row a method, best mean AP first after teacher and student alone, which begin the table; the best is marked."""
-    split, methods = result["split"], result["methods"]
-    teacher = [r for r in result["rows"] if r["method"] == "teacher" and r["split"] == split]
-    rows = [["teacher", "", *_points(r["ap"]), "", "", "", "", *_rest(r), ""] for r in teacher]
-    ranked = sorted(methods, key=lambda name: (name != "alone", -methods[name]["ap"]["mean"]))
-    for name in ranked:
+    methods = result["methods"]
+    rows = [["teacher", "", *_points(r["ap"]), "", "", "", "", text_of(r["ap50"]), "", ""] for r in _teacher(result)]
+    for name in _ranked(methods):
         found = methods[name]
-        cells = [name, str(len(found["seeds"])), *_points(found["ap"]["mean"], found["ap"]["std"])]
-        cells += _gain(found) + _rest({key: found[key]["mean"] for key in FIGURES}) + [text_of(found["step_s"], 3)]
-        rows.append(cells)
+        cells = [name, str(len(found["seeds"])), *_points(found["ap"]["mean"], found["ap"]["std"]), *_gain(found)]
+        cost = [text_of(found["step_s"], 3), text_of(found["peak_mb"], 0)]
+        rows.append([*cells, text_of(found["ap50"]["mean"]), *cost])
     best = result["leader"].get("method")
     mark = next((i for i, row in enumerate(rows) if row[0] == best), None)
     for row in (r for r in result["rows"] if "diverged" in r):
         rows.append([row["method"], f"seed {row['seed']}", "diverged", *[""] * (len(COLUMNS) - 3)])
-    return TableData(COLUMNS, rows, mark, f"{split} split of {result['data']}")
+    return TableData(COLUMNS, rows, mark, f"{result['split']} split of {result['data']}")
+
+
+def figures_table(result: dict[str, Any]) -> TableData:
+    """COCO's figures, mean over seeds, a row a method."""
+    methods = result["methods"]
+    rows = [["teacher", *(text_of(r[key]) for key in FIGURES)] for r in _teacher(result)]
+    rows += [[name, *(text_of(methods[name][key]["mean"]) for key in FIGURES)] for name in _ranked(methods)]
+    return TableData(("method", *FIGURES.values()), rows, None, "COCO's figures, mean over seeds")
 
 
 def ahead_table(result: dict[str, Any]) -> TableData | None:
@@ -62,7 +58,7 @@ def class_table(result: dict[str, Any]) -> TableData:
     """Mean AP of each class, a row a method."""
     rows = [
         [name, *(text_of(found["per_class"][c]) for c in result["classes"])]
-        for name, found in result["methods"].items()
+        for name, found in ((name, result["methods"][name]) for name in _ranked(result["methods"]))
     ]
     return TableData(("method", *result["classes"]), rows, None, "AP by class, mean over seeds")
 
@@ -77,7 +73,7 @@ def error_table(result: dict[str, Any]) -> TableData:
             *(text_of(m["errors"]["dap50"][kind]) for kind in first["dap50"]),
             *(_percent(m["errors"]["missed"][size]) for size in first["missed"]),
         ]
-        for name, m in methods.items()
+        for name, m in ((name, methods[name]) for name in _ranked(methods))
     ]
     head = ("method", *first["dap50"], *(f"missed {size}" for size in first["missed"]))
     return TableData(head, rows, None, "points of AP50 lost by kind of error; share of objects missed by size")
@@ -87,7 +83,7 @@ def markdown(result: dict[str, Any]) -> str:
     """The whole result as a Markdown text."""
     lines = [f"# {result['pair']} on {result['data']}", "", f"`{result['command']}`", ""]
     lines += [f"Schedule: {result['schedule']}. Machine: {result['machine']}.", ""]
-    tables = [main_table(result), ahead_table(result), class_table(result), error_table(result)]
+    tables = [main_table(result), ahead_table(result), figures_table(result), class_table(result), error_table(result)]
     for table in filter(None, tables):
         lines += [f"## {table.caption}", "", *markdown_rows(table), ""]
     return "\n".join([*lines, NOTES, ""])
@@ -118,8 +114,13 @@ def _gain(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _rest(figures: dict[str, Any]) -> list[str]:
-    return [text_of(figures.get(name)) for name in list(FIGURES)[1:]]
+def _ranked(methods: dict[str, Any]) -> list[str]:
+    """The student alone, then the others, best first."""
+    return sorted(methods, key=lambda name: (name != "alone", -methods[name]["ap"]["mean"]))
+
+
+def _teacher(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [r for r in result["rows"] if r["method"] == "teacher" and r["split"] == result["split"]]
 
 
 def _signed(value: float | None) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from skystill.evaluation.report import TableData
 
-_SHOWN = ("method", "AP", "gain", "95% seeds", "gap closed", "AP50", "AP S", "s/step")
+_SHOWN = ("method", "AP", "gain", "95% seeds", "gap closed", "AP50", "s/step")
 
 _TEXT = """Compare distillation methods on one recipe: the student alone and every method, with every seed, on equal
 images in equal order. What is finished is kept, so the same command goes on after a stop, and adds methods or seeds.

@@ -178,6 +178,33 @@ def gain_bars(gains: Mapping[str, tuple[float, float | None, float | None, Seque
     return figure
 
 
+def gain_panels(gains: Mapping[str, Mapping[str, float]]) -> Figure:
+    """A panel per quantity with a horizontal bar per method around zero; one order, a scale a panel.
+
+    gains: quantity -> method -> gain, methods from the bottom up; nan has no bar.
+    """
+    methods = list(next(iter(gains.values()), {}))
+    wide = min(4, max(1, len(gains)))
+    with _style():
+        rows = math.ceil(max(1, len(gains)) / wide)
+        figure, panels = _panels(rows, wide, width=9.6 / wide, height=0.24 * len(methods) + 0.9)
+        for n, (axes, (quantity, row)) in enumerate(zip(panels, gains.items(), strict=False)):
+            values = [row[method] for method in methods]
+            least, most = (f([0.0, *(v for v in values if not math.isnan(v))]) * 1.1 for f in (min, max))
+            colours = [PALETTE[1] if v < 0 else PALETTE[0] for v in values]
+            axes.barh(range(len(methods)), [0 if math.isnan(v) else v for v in values], 0.66, color=colours, alpha=0.75)
+            for place, value in enumerate(values):
+                text = "-" if math.isnan(value) else f"{value:+.1f}"
+                axes.annotate(text, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=7)
+            axes.axvline(0, color="#222222", linewidth=0.8)
+            axes.set_yticks(range(len(methods)), methods if n % wide == 0 else [""] * len(methods))
+            axes.set(title=quantity, xlim=(least, most if most > least else 1.0))
+            axes.grid(visible=False, axis="y")
+        for axes in panels[len(gains) :]:
+            axes.remove()
+    return figure
+
+
 def cost_scatter(points: Mapping[str, tuple[float, float]], cost: str, score: str) -> Figure:
     """A named dot per method: score over cost. points: method -> (cost, score)."""
     with _style():

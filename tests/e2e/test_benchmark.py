@@ -1,0 +1,83 @@
+"""`skystill benchmark` as a user types it, on scenes of 64 px."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from skystill.cli.main import main
+
+RECIPE = """
+data: {{format: synthetic, scene_size: 64, scenes_train: 4, scenes_val: 2, scenes_test: 4, batch: 2, workers: 0}}
+detector: {{preset: gfl_mnv3s_050, settings: {{neck_channels: 16, head_channels: 16, head_depth: 1}}}}
+optim: {{warmup: 1}}
+trainer: {{epochs: 1, accelerator: cpu}}
+teacher: {{weights: [{teacher}]}}
+"""
+
+
+def test_methods_and_seeds_are_compared_and_the_command_can_be_repeated(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    teacher = tmp_path / "teacher.yaml"
+    teacher.write_text(RECIPE.format(teacher=""))
+    recipe = tmp_path / "pair.yaml"
+    recipe.write_text(RECIPE.format(teacher=""))
+    variants = tmp_path / "variants.yaml"
+    variants.write_text("two at once: [pkd, {name: bckd, weight: 2}]\n")
+    words = ["benchmark", str(recipe), "--variants", str(variants), "--teacher_recipe", str(teacher)]
+    words += ["--seeds", "0", "1", "--out", str(tmp_path / "out"), "--jobs", "2"]
+    assert main(words) == 0
+    said = capfd.readouterr().out
+    assert "teacher: alone, seed 0: done" in said
+    assert "two at once" in said
+    out = tmp_path / "out"
+    result = json.loads((out / "benchmark.json").read_text())
+    rows = {(row["method"], row["seed"], row["split"]) for row in result["rows"]}
+    runs = {
+        (method, seed, split) for method in ("alone", "two at once") for seed in (0, 1) for split in ("val", "test")
+    }
+    assert rows == runs | {("teacher", 0, "val"), ("teacher", 0, "test")}
+    assert {"ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l", "step_s", "peak_mb"} <= set(result["rows"][-1])
+    found = result["methods"]["two at once"]
+    assert found["gain"]["n"] == 2
+    assert found["gain_images"]["images"] == 4
+    assert set(found["errors"]["missed"]) == {"small", "medium", "large"}
+    own = json.loads((out / "two_at_once-seed1" / "metrics.json").read_text())
+    assert own["method"] == "pkd+bckd"
+    for name in ("benchmark.md", "report.html", "gains.svg", "sizes.svg", "classes.svg", "time.svg"):
+        assert (out / name).stat().st_size > 500, name
+    before = (out / "two_at_once-seed1" / "metrics.json").stat().st_mtime_ns
+    assert main(words) == 0  # nothing to do but to score
+    assert "4 of 4 runs are there already" in capfd.readouterr().out
+    assert (out / "two_at_once-seed1" / "metrics.json").stat().st_mtime_ns == before
+    assert main([*words, "--optim.lr", "0.5"]) == 2
+    assert "holds a run of another recipe: optim.lr is 0.001 there, 0.5 here" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "nothing to compare"),
+        (["--methods", "ldt"], "method 'ldt' is unknown; the methods are ltd"),
+        (["--methods", "ltd"], "names no teacher"),
+        (["--methods", "ltd", "--jobs", "0"], "--jobs is 0"),
+        (["--variants", "none.yaml"], "none.yaml: not a YAML file of variants"),
+        (["--variants", "list.yaml"], "list.yaml: takes a mapping"),
+        (["--variants", "bad.yaml"], "takes name, settings and weights, not name, setting"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("list.yaml").write_text("[ltd, pkd]\n")
+    Path("bad.yaml").write_text("mine: {name: ltd, setting: {}}\n")
+    Path("pair.yaml").write_text(RECIPE.format(teacher=""))
+    assert main(["benchmark", "pair.yaml", *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not Path("runs").exists()
