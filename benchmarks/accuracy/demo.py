@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from run import FIGURES, markdown
-
+from skystill.benchmark.tables import markdown_rows
 from skystill.demo import demo_recipe
+from skystill.evaluation.compare import FIGURES, text_of
+from skystill.evaluation.report import TableData
 from skystill.training.fit import machine
 
 
@@ -30,6 +32,22 @@ def rows_of(folder: Path, seed: int) -> list[dict[str, Any]]:
         cost = {"step_s": cost.get("step_s"), "peak_mb": cost.get("peak_mb")}
         rows.append({"method": method, "seed": seed, "split": "test", **figures, **cost})
     return rows
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """Means over seeds, and the gain of each seed over the student alone."""
+    rows = result["rows"]
+    alone = {row["seed"]: row["ap"] for row in rows if row["method"] == "alone"}
+    lines = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        mine = [row for row in rows if row["method"] == method]
+        known = [[row[name] for row in mine if row[name] is not None] for name in FIGURES]
+        gains = [f"{row['ap'] - alone[row['seed']]:+.2f}" for row in mine if method == "ltd"]
+        means = [text_of(statistics.mean(values), 2) if values else "-" for values in known]
+        lines.append([method, ", ".join(str(row["seed"]) for row in mine), *means, ", ".join(gains)])
+    table = TableData(("method", "seeds", *FIGURES.values(), "gain in AP, by seed"), lines)
+    head = [f"# {result['pair']} on {result['data']}", "", f"`{result['command']}`", "", result["machine"], ""]
+    return "\n".join([*head, f"Schedule: {result['schedule']}", "", *markdown_rows(table), ""])
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ NAMES = {
 
 def table(path: Path) -> str:
     result = json.loads(path.read_text())
-    rows = [row for row in result["rows"] if row["split"] == "test"]
+    rows = [row for row in result["rows"] if row["split"] == "test" and "diverged" not in row]
     lines = [
         f"Test split of {result['data']}, {result['pair']}:",
         "",

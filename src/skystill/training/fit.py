@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shlex
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -146,4 +148,12 @@ def machine() -> str:
     """Processor, threads and accelerator, in words."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    return f"{platform.machine()} {platform.system()}, {cores}, {gpu}"
+    return ", ".join(filter(None, [f"{platform.machine()} {platform.system()}", _processor(), cores, gpu]))
+
+
+def _processor() -> str:
+    """The processor's name where Linux tells it."""
+    with suppress(OSError):
+        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+        return found[1].strip() if found else ""
+    return ""
