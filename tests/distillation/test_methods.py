@@ -22,7 +22,8 @@ def test_every_method_can_be_made_without_settings() -> None:
     [
         ("lttd", None, "'lttd' is unknown; the methods are ltd"),
         ("ltd", {"warm_up": 0.1}, "no setting 'warm_up'; its settings are .*warmup"),
-        ("ltd", {"binding": "tight"}, "'tight' is unknown; choose lic"),
+        ("ltd", {"binding": "tight"}, "'tight' is unknown; choose fusion, lic"),
+        ("ltd", {"regions": "one"}, "'one' are unknown; choose disentangled or shared"),
         ("ltd_released", {"binding": "lic"}, "no setting 'binding'"),
     ],
 )

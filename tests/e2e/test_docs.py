@@ -14,6 +14,7 @@ import torch
 import yaml
 
 import skystill
+from skystill.cli.benchmark import make_benchmark_parser
 from skystill.cli.main import DATA_VERBS, RECIPE_VERBS, VERBS
 from skystill.cli.parsing import call
 from skystill.cli.recipes import parse_recipe, recipe_parser
@@ -65,12 +66,12 @@ def test_command_parses(words: list[str], monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def check_recipe_command(verb: str, rest: list[str]) -> None:
-    parser = recipe_parser(verb, "")
+    parser = make_benchmark_parser() if verb == "benchmark" else recipe_parser(verb, "")
     if verb == "evaluate":
         parser.add_argument("--split", type=Literal["val", "test"])
         parser.add_argument("--save", type=str)
         rest = rest[1:]
-    else:
+    elif verb != "benchmark":
         parser.add_argument("--resume", action="store_true")
     if not rest[0].startswith("recipes/"):  # the reader's own file, or one that a run writes
         rest = [str(next((ROOT / "recipes").glob("*.yaml"))), *rest[1:]]

@@ -19,7 +19,7 @@ from skystill.files import whole_file
 from skystill.training.recipe import MethodConfig, Recipe
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
+    from jsonargparse import ArgumentParser, Namespace
     from rich.table import Table
 
     from skystill.evaluation.report import TableData
@@ -39,12 +39,7 @@ A file of variants maps a name to what a recipe's `method` may be: a name, a lis
 
 def benchmark(arguments: Sequence[str]) -> None:
     """Parses, runs what is missing, shows and writes the comparison."""
-    parser = recipe_parser("benchmark", _TEXT)
-    parser.add_argument("--methods", type=str, nargs="+", default=[], help="Methods by name; + joins several.")
-    parser.add_argument("--variants", type=str, default=None, help="YAML file of named methods with settings.")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="Seeds; at least three prove a gain.")
-    parser.add_argument("--teacher_recipe", type=str, default=None, help="Trains the teacher first, once.")
-    parser.add_argument("--jobs", type=int, default=1, help="Trainings at once; they share the cores or the GPUs.")
+    parser = make_benchmark_parser()
     recipe, space = parse_recipe(parser, arguments)
     out = Path(recipe.out or f"runs/{recipe.name or 'run'}-benchmark")
     if space.jobs < 1:
@@ -62,6 +57,17 @@ def benchmark(arguments: Sequence[str]) -> None:
     run_jobs(jobs, space.jobs, _say)
     _say("scoring")
     write(gather(jobs, shlex.join(["skystill", *sys.argv[1:]])), out)
+
+
+def make_benchmark_parser() -> ArgumentParser:
+    """A recipe's options and the benchmark's own."""
+    parser = recipe_parser("benchmark", _TEXT)
+    parser.add_argument("--methods", type=str, nargs="+", default=[], help="Methods by name; + joins several.")
+    parser.add_argument("--variants", type=str, default=None, help="YAML file of named methods with settings.")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="Seeds; at least three prove a gain.")
+    parser.add_argument("--teacher_recipe", type=str, default=None, help="Trains the teacher first, once.")
+    parser.add_argument("--jobs", type=int, default=1, help="Trainings at once; they share the cores or the GPUs.")
+    return parser
 
 
 def write(result: dict[str, Any], out: Path) -> None:

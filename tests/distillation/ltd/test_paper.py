@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from skystill.distillation.ltd import LTD
 from skystill.distillation.ltd.ccd import ExplicitBinding, bound, gate_lesson, relatedness
+from skystill.distillation.ltd.lic import Pointwise
 from skystill.distillation.ltd.regions import find_regions
 from skystill.distillation.ltd.tasd import box_imitation_loss, localization_loss, semantic_loss
 from skystill.errors import ConfigError
 from skystill.structures import Knowledge, Targets
 
 MakeKnowledge = Callable[..., Knowledge]
-BINDINGS = ("lic", "explicit", "related", "both")
+BINDINGS = ("fusion", "lic", "explicit", "related", "both")
 
 
 def built(student: Knowledge, teacher: Knowledge, **settings: object) -> LTD:
@@ -69,6 +70,33 @@ def test_terms_are_the_weighted_losses(
     assert {k: v.item() for k, v in terms.items()} == pytest.approx(
         {k: v.item() for k, v in expected.items()}, rel=1e-4
     )
+
+
+def test_shared_regions_teach_both_tasks_everywhere(
+    pair: tuple[Knowledge, Knowledge], two_images: list[Targets]
+) -> None:
+    student, teacher = pair
+    dense_s, dense_t = student.dense, teacher.dense
+    assert dense_s is not None
+    assert dense_t is not None
+    found = find_regions(dense_t, two_images)
+    assert not torch.equal(found.sem, found.loc)
+    terms = built(student, teacher, ccd=0.0, loc=0.25, regions="shared")(student, teacher, two_images)
+    together = found.sem | found.loc
+    assert terms["sem"].item() == pytest.approx(semantic_loss(dense_s, dense_t, together).item())
+    assert terms["loc"].item() == pytest.approx(0.25 * localization_loss(dense_s, dense_t, together).item())
+
+
+def test_fusion_alone_is_a_1x1_convolution_of_the_fused_maps(pair: tuple[Knowledge, Knowledge]) -> None:
+    student, teacher = pair
+    method = built(student, teacher, binding="fusion")
+    assert method.implicit is not None
+    fused = method.implicit.fusion(student.pyramid)
+    for f, head in zip(fused, method.implicit.lic, strict=True):
+        assert isinstance(head, Pointwise)
+        plain = torch.einsum("oc,bchw->bohw", head.conv.weight[..., 0, 0], f) + head.conv.bias[:, None, None]
+        places = torch.tensor([3, 0])
+        torch.testing.assert_close(head(f, places), plain.flatten(2)[:, :, places], rtol=1e-4, atol=1e-6)
 
 
 def test_both_ends_as_lic_alone(pair: tuple[Knowledge, Knowledge], two_images: list[Targets]) -> None:

@@ -16,7 +16,7 @@ B batch, L_s student and L_t teacher levels, fine to coarse.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -134,15 +134,22 @@ class ImplicitBinding(nn.Module):
     """Fusion, then LIC, then the Pearson distance to the teacher level of the nearest stride.
 
     width: channels of the fused maps. places: at most this many cells of a batch are calibrated at each level and step
-    (see lic.py).
+    (see lic.py). calibrate: makes a level's calibration from its channels and the teacher's.
     """
 
-    def __init__(self, student: Knowledge, teacher: Knowledge, width: int, places: int) -> None:
+    def __init__(
+        self,
+        student: Knowledge,
+        teacher: Knowledge,
+        width: int,
+        places: int,
+        calibrate: Callable[[int, int], nn.Module] = LIC,
+    ) -> None:
         super().__init__()
         self.places = places
         self.partner = nearest_levels(student.strides, teacher.strides)
         self.fusion = Fusion([s.shape[1] for s in student.pyramid], width, lambda c: nn.GroupNorm(1, c))
-        self.lic = nn.ModuleList(LIC(width, teacher.pyramid[j].shape[1]) for j in self.partner)
+        self.lic = nn.ModuleList(calibrate(width, teacher.pyramid[j].shape[1]) for j in self.partner)
 
     def forward(self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...]) -> Tensor:
         """Mean over student levels of d(LIC(f_i), t_j(i)), a scalar."""

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skystill.distillation.maps import columns
+
 
 class LIC(nn.Module):
     """C channels in, `outputs` channels out. The offsets start at zero, so it starts as a plain 3x3 convolution."""
@@ -31,6 +33,19 @@ class LIC(nn.Module):
     def forward(self, f: Tensor, places: Tensor | None = None) -> Tensor:
         """f: (B, C, H, W). places: (P,) flat cell indices, all cells when None. Returns (B, outputs, P)."""
         return calibrate(f, self.offset(f), self.weight, places)
+
+
+class Pointwise(nn.Module):
+    """A 1x1 convolution with LIC's signature: what calibration is held against in an ablation."""
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, outputs, 1)
+
+    def forward(self, f: Tensor, places: Tensor | None = None) -> Tensor:
+        """f: (B, C, H, W). places: (P,) flat cell indices, all cells when None. Returns (B, outputs, P)."""
+        out: Tensor = self.conv(columns(f, places).unsqueeze(3)).squeeze(3)
+        return out
 
 
 def calibrate(f: Tensor, offset: Tensor, weight: Tensor, places: Tensor | None = None) -> Tensor:

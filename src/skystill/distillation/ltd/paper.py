@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from skystill.distillation.ltd.ccd import (
     gate_lesson,
     relatedness,
 )
+from skystill.distillation.ltd.lic import LIC, Pointwise
 from skystill.distillation.ltd.regions import find_regions
 from skystill.distillation.ltd.tasd import box_imitation_loss, localization_loss, semantic_loss
 from skystill.distillation.method import Method
@@ -23,15 +24,17 @@ from skystill.distillation.schedule import fade_out, warm_up
 from skystill.errors import ConfigError
 from skystill.structures import Knowledge, Targets
 
-Binding = Literal["lic", "explicit", "related", "both"]
+Binding = Literal["fusion", "lic", "explicit", "related", "both"]
+RegionsOf = Literal["disentangled", "shared"]
 
 
 class LTD(Method):
     """Cross-layer calibration (CCD with LIC) and task-aware spatial disentangle distillation (TASD).
 
-    binding: "lic" implicit, by the gates of the fusion; "explicit" by learned inner products; "related" by measured
-    ones; "both" is lic with the explicit binding teaching the gates until it fades out between `fade` shares of the
-    training.
+    binding: "lic" implicit, by the gates of the fusion; "fusion" the same without calibration, a 1x1 convolution in
+    LIC's place; "explicit" by learned inner products; "related" by measured ones; "both" is lic with the explicit
+    binding teaching the gates until it fades out between `fade` shares of the training.
+    regions: "disentangled" teaches each task in its own region, "shared" both tasks in the two regions together.
     ccd, sem, loc: weights of the terms; 0 leaves a term out. warmup: share of the training over which CCD grows in.
     width, places: see ImplicitBinding. gamma, rho, dim, tau_bind: see ccd.py. core, sure, low: see regions.py.
     tau_loc: L_loc's T.
@@ -57,11 +60,15 @@ class LTD(Method):
         sure: float = 0.3,
         low: float = 0.25,
         tau_loc: float = 10.0,
+        regions: RegionsOf = "disentangled",
     ) -> None:
         super().__init__()
-        if binding not in ("lic", "explicit", "related", "both"):
-            raise ConfigError(f"binding {binding!r} is unknown; choose lic, explicit, related or both.")
+        if binding not in get_args(Binding):
+            raise ConfigError(f"binding {binding!r} is unknown; choose {', '.join(get_args(Binding))}.")
+        if regions not in get_args(RegionsOf):
+            raise ConfigError(f"regions {regions!r} are unknown; choose {' or '.join(get_args(RegionsOf))}.")
         self.binding: Binding = binding
+        self.regions: RegionsOf = regions
         self.ccd, self.sem, self.loc = ccd, sem, loc
         self.width, self.places, self.gamma, self.rho, self.dim, self.tau_bind = (
             width,
@@ -85,8 +92,9 @@ class LTD(Method):
                 raise ConfigError(f"the student's head is {dense_s.activation}, the teacher's {dense_t.activation}.")
         if not self.ccd:
             return
-        if self.binding in ("lic", "both"):
-            self.implicit = ImplicitBinding(student, teacher, self.width, self.places)
+        if self.binding in ("fusion", "lic", "both"):
+            calibrate = Pointwise if self.binding == "fusion" else LIC
+            self.implicit = ImplicitBinding(student, teacher, self.width, self.places, calibrate)
         if self.binding == "related":
             self.explicit = CrossDistances(student, teacher, self.places)
         if self.binding in ("explicit", "both"):
@@ -101,6 +109,8 @@ class LTD(Method):
         if self.sem or self.loc:
             dense_s, dense_t = same_grid(student, teacher)
             regions = find_regions(dense_t, targets, self.core, self.sure, self.low)
+            if self.regions == "shared":
+                regions = regions.shared()
             if self.sem:
                 terms["sem"] = self.sem * semantic_loss(dense_s, dense_t, regions.sem)
             if self.loc:

@@ -8,7 +8,7 @@ B batch, N places, K classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +25,11 @@ class Regions:
     ring: Tensor
     sem: Tensor
     loc: Tensor
+
+    def shared(self) -> Regions:
+        """The same with one region for both tasks: what disentangling is held against."""
+        together = self.sem | self.loc
+        return replace(self, sem=together, loc=together)
 
 
 @torch.no_grad()
