@@ -13,6 +13,7 @@ from skystill.data.annotations import Annotations, Record
 from skystill.data.dataset import DetectionDataset, SyntheticDataset, augment
 from skystill.data.transforms import EvalTransform, TrainTransform
 from skystill.errors import ConfigError, DataError
+from skystill.structures import Targets
 
 EVERYTHING = TrainTransform(24, 0, (0.8, 1.25), True, True, 0.3, 0.5)
 
@@ -101,8 +102,10 @@ def test_augmentation_leaves_the_models_chance_alone(annotations):
 
 
 def test_seed_view_and_index_do_not_blur():
+    empty = Targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+
     def draws(seed, view, index):
-        noise = augment(lambda i, t: (torch.rand(4), t), torch.zeros(1), None, seed, view, index)[0]
+        noise = augment(lambda i, t: (torch.rand(4), t), torch.zeros(1), empty, seed, view, index)[0]
         return tuple(noise.tolist())
 
     assert len({draws(s, v, i) for s in range(4) for v in range(4) for i in range(4)}) == 64

@@ -77,7 +77,7 @@ def test_teacher_weights_are_where_its_own_recipe_writes_them(
     teacher = parsed(ROOT / "recipes" / f"{path.stem.partition('_to_')[0]}_{_data_of(path)}.yaml")
     monkeypatch.chdir(tmp_path)
     assert Path(weights).parent == run_folder(teacher, "alone", resume=False)
-    for key in ("format", "train", "test", "classes", "size", "crop"):
+    for key in ("format", "train", "test", "classes", "size"):
         assert getattr(student.data, key) == getattr(teacher.data, key), key
 
 
