@@ -32,11 +32,14 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"boxes", "data", "detectors", "distillation", "evaluation", "deployment"},
     # A benchmark trains by the command line and scores what came out.
     "benchmark": {"data", "detectors", "evaluation", "training"},
+    # The doctor makes what a recipe makes, and looks at it.
+    "doctor": {"boxes", "data", "detectors", "distillation", "evaluation", "training"},
     # The demo walks the path with the functions that the verbs call.
     "demo": {"data", "detectors", "evaluation", "training"},
     "cli": {
         "benchmark",
         "demo",
+        "doctor",
         "boxes",
         "data",
         "detectors",

@@ -55,7 +55,11 @@ def test_runs_what_is_missing_by_the_users_own_command(tmp_path: Path, stand_in:
     said: list[str] = []
     first = make(tmp_path, "ltd")
     run_jobs(first, 1, said.append)
-    assert [words[3:] for words in stand_in] == [[job.verb, str(job.recipe_file)] for job in first]
+    alone, taught = first
+    assert [words[3:] for words in stand_in] == [
+        ["train", str(alone.recipe_file)],
+        ["distill", str(taught.recipe_file), "--no_doctor"],  # the benchmark has looked already
+    ]
     assert [line.split(" after")[0] for line in said if "done" in line] == ["alone, seed 0: done", "ltd, seed 0: done"]
     assert "epoch 1/1 distill" in first[1].log.read_text()
     stand_in.clear()

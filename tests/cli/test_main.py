@@ -69,7 +69,7 @@ def test_version(capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], "skystill has no verb 'trian'; the verbs are demo, data, train"),
+        (["trian"], "skystill has no verb 'trian'; the verbs are demo, data, doctor"),
         (["data", "splt"], "skystill data has no verb 'splt'; the verbs are synth, convert, inspect, split."),
         (["predict"], "required: weights, images. See `skystill predict --help`."),
         (["predict", "a", "b", "c"], "'c' is one argument too many."),

@@ -59,6 +59,8 @@ def finished(job: Job) -> bool:
 def _start(job: Job, place: int, at_once: int) -> subprocess.Popen[bytes]:
     job.recipe.write(job.recipe_file)
     words = [sys.executable, "-m", "skystill", job.verb, str(job.recipe_file)]
+    if job.verb == "distill":
+        words.append("--no_doctor")  # who starts many runs looks once
     if (job.folder / LAST).is_file():
         words.append("--resume")
     with job.log.open("ab") as log:

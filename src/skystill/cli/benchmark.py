@@ -45,7 +45,7 @@ def benchmark(arguments: Sequence[str]) -> None:
     if space.jobs < 1:
         raise ConfigError(f"--jobs is {space.jobs}. Give at least 1.")
     variants = _variants(space)
-    from skystill.benchmark.launch import run_jobs
+    from skystill.benchmark.launch import finished, run_jobs
     from skystill.benchmark.plan import make_jobs
     from skystill.benchmark.results import gather
 
@@ -54,9 +54,20 @@ def benchmark(arguments: Sequence[str]) -> None:
     if not recipe.teacher.weights:
         raise ConfigError("the recipe names no teacher. Give --teacher.weights '[teacher.safetensors]'.")
     jobs = make_jobs(recipe, variants, space.seeds, out)
+    if not all(finished(job) for job in jobs):
+        _look_over(recipe, variants)
     run_jobs(jobs, space.jobs, _say)
     _say("scoring")
     write(gather(jobs, shlex.join(["skystill", *sys.argv[1:]])), out)
+
+
+def _look_over(recipe: Recipe, variants: dict[str, MethodConfig]) -> None:
+    """The doctor's looks at the first method, and whether the others fit: an hour later would be late."""
+    from skystill.cli.doctor import admit
+    from skystill.doctor import Patient, check_methods
+
+    admit(replace(recipe, method=next(iter(variants.values()))))
+    check_methods(Patient(recipe), variants)
 
 
 def make_benchmark_parser() -> ArgumentParser:

@@ -14,6 +14,7 @@ from skystill.errors import SkystillError
 VERBS = {
     "demo": ("skystill.cli.demo:demo", "the whole path on synthetic scenes: teacher, student alone, with LTD, report"),
     "data": ("", "synth, convert, inspect, split: make and look at data sets"),
+    "doctor": ("skystill.cli.doctor:doctor", "look a distillation over before it trains: green, yellow, red"),
     "train": ("skystill.cli.train:train", "train a detector alone: a teacher, or a student's baseline"),
     "distill": ("skystill.cli.train:distill", "train a student under a teacher"),
     "benchmark": ("skystill.cli.benchmark:benchmark", "methods x seeds on one recipe, compared fairly"),
@@ -29,7 +30,7 @@ DATA_VERBS = {
     "inspect": ("skystill.cli.data:inspect", "what is in a data set: counts, sizes, pictures"),
     "split": ("skystill.cli.data:split", "parts with the same mix of classes, flights kept together"),
 }
-RECIPE_VERBS = ("train", "distill", "benchmark", "evaluate")
+RECIPE_VERBS = ("doctor", "train", "distill", "benchmark", "evaluate")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -33,8 +33,14 @@ def distill(arguments: Sequence[str]) -> None:
 def _fit(verb: str, text: str, arguments: Sequence[str]) -> None:
     parser = recipe_parser(verb, text)
     parser.add_argument("--resume", action="store_true", help="Go on with the run that the folder holds.")
+    if verb == "distill":
+        parser.add_argument("--no_doctor", action="store_true", help="Begin without `skystill doctor`'s looks.")
     recipe, space = parse_recipe(parser, arguments)
     quiet_libraries()
+    if verb == "distill" and not (space.no_doctor or space.resume):
+        from skystill.cli.doctor import admit
+
+        admit(recipe)
     from pytorch_lightning.utilities import rank_zero_only
 
     from skystill.training import fit  # after parsing, so that --help is fast

@@ -89,6 +89,12 @@ class DetectionDataset(Dataset[Sample]):
                 digest.update(part.numpy().tobytes())
         return digest.hexdigest()
 
+    def objects(self) -> dict[str, int]:
+        """How many objects that count each class has."""
+        labels = torch.cat([truth.labels[~truth.ignore] for truth in self._targets])
+        counts = torch.bincount(labels, minlength=len(self.classes)).tolist()
+        return dict(zip(self.classes, counts, strict=True))
+
     @property
     def skipped(self) -> list[str]:
         """Names of the bad images met so far, in every worker."""

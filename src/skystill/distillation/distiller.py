@@ -52,7 +52,7 @@ class Distiller(nn.Module):
         self.methods = nn.ModuleList(method if n == 0 else deepcopy(method) for n in range(len(self.teachers)))
         self.caches: tuple[TeacherCache, ...] = ()
         for teacher in self.teachers:
-            _check_pair(student, teacher)
+            check_pair(student, teacher)
             teacher.requires_grad_(False).eval()
         self._build()
 
@@ -167,7 +167,8 @@ def pad_together(images: Sequence[Tensor], multiple: int) -> Tensor:
     return torch.stack([F.pad(i, (0, width - i.shape[2], 0, height - i.shape[1])) for i in images])
 
 
-def _check_pair(student: Detector, teacher: Detector) -> None:
+def check_pair(student: Detector, teacher: Detector) -> None:
+    """Raises ConfigError, with the mend, where a teacher cannot teach this student at all."""
     if student is teacher:
         raise ConfigError("the student is its own teacher and would be frozen; copy it, or load it twice.")
     if student.classes != teacher.classes:

@@ -1,0 +1,155 @@
+"""The examination: one look after the other, until something is missing that the rest needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+
+import torch
+
+from skystill.data.dataset import DetectionDataset
+from skystill.detectors.weights import read_header
+from skystill.distillation.methods import METHODS, make_method
+from skystill.distillation.pairing import nearest_levels
+from skystill.doctor import eyes, toll
+from skystill.doctor.finding import Finding
+from skystill.doctor.patient import Patient
+from skystill.errors import ConfigError, SkystillError
+from skystill.evaluation.cost import count_parameters
+from skystill.structures import Knowledge
+from skystill.training.recipe import MethodConfig, Recipe
+
+FEW = 10  # objects of a class below which it will hardly be learned
+
+
+def examine(recipe: Recipe) -> Iterator[Finding]:
+    """Findings one by one, as they are made; nothing is written and no weight is trained.
+
+    After a red finding on data, weights, pair or method the rest is left out, for it needs them.
+    """
+    patient = Patient(recipe)
+    parts: tuple[tuple[str, Callable[[Patient], Iterator[Finding]]], ...] = (
+        ("recipe", _recipe),
+        ("data", _data),
+        ("student", _student),
+        ("teacher", _teacher),
+        ("pair", _pair),
+        ("method", _method),
+        ("accuracy", _eyes),
+        ("step", _step),
+    )
+    for name, part in parts:
+        try:
+            yield from part(patient)
+        except SkystillError as error:
+            yield Finding(name, "red", str(error))
+            return
+
+
+def _recipe(patient: Patient) -> Iterator[Finding]:
+    patient.recipe.check()
+    yield from ()
+
+
+def _data(patient: Patient) -> Iterator[Finding]:
+    data = patient.data
+    counts = [f"{len(images)} {split}" for split, images in data.datasets.items()]
+    said = f"{', '.join(counts)} images; {len(data.classes)} classes: {', '.join(data.classes)}"
+    if "val" not in data.datasets:
+        yield Finding(
+            "data", "yellow", f"{said}. Without data.val nothing is validated, and settings cannot be chosen."
+        )
+        return
+    if rare := _rare(patient):
+        yield Finding("data", "yellow", f"{said}. Hardly any objects to learn from: {rare}.")
+        return
+    yield Finding("data", "green", said)
+
+
+def _rare(patient: Patient) -> str:
+    """Classes with few objects in the training images; scenes are drawn with all."""
+    images = patient.data.datasets["train"]
+    if not isinstance(images, DetectionDataset):
+        return ""
+    return ", ".join(f"{name} {count}" for name, count in images.objects().items() if count < FEW)
+
+
+def _student(patient: Patient) -> Iterator[Finding]:
+    config = patient.recipe.detector
+    name = config.weights or config.preset
+    yield Finding("student", "green", f"{name}, {count_parameters(patient.student) / 1e6:.2f} M weights")
+
+
+def _teacher(patient: Patient) -> Iterator[Finding]:
+    size = count_parameters(patient.student)
+    for path, teacher in zip(patient.recipe.teacher.weights, patient.teachers, strict=True):
+        theirs = count_parameters(teacher)
+        said = f"{path}: {read_header(path)['family']}, {theirs / 1e6:.2f} M weights, all loaded"
+        if theirs < size:
+            yield Finding("teacher", "yellow", f"{said}. It is smaller than the student; is it the right file?")
+        else:
+            yield Finding("teacher", "green", said)
+
+
+def _pair(patient: Patient) -> Iterator[Finding]:
+    seen, told = patient.shapes
+    student = patient.student
+    agreed = f"{len(student.classes)} classes, {student.kind} boxes, {student.in_chans} bands agree"
+    near = nearest_levels(seen.strides, told.strides)
+    levels = ", ".join(f"{_level(seen, i)} <- {_level(told, j)}" for i, j in enumerate(near))
+    said = f"{agreed}; levels as stride/width, student <- teacher: {levels}"
+    if set(seen.strides) & set(told.strides):
+        yield Finding("pair", "green", said)
+    else:
+        mend = "No strides in common, so heads cannot be compared; change the student's levels or teacher.scale."
+        yield Finding("pair", "yellow", f"{said}. {mend}")
+
+
+def _level(knowledge: Knowledge, level: int) -> str:
+    return f"{knowledge.strides[level]}/{knowledge.pyramid[level].shape[1]}"
+
+
+def _method(patient: Patient) -> Iterator[Finding]:
+    check_methods(patient, {"": patient.recipe.method})
+    fit = ", ".join(fitting(patient))
+    yield Finding("method", "green", f"{patient.recipe.method.name}; this pair can learn by {fit}")
+
+
+def check_methods(patient: Patient, methods: Mapping[str, MethodConfig]) -> None:
+    """Whether every one can serve the pair. Errors: ConfigError that names the first that cannot, why, and what can."""
+    for label, wanted in methods.items():
+        try:
+            make_method(wanted.name, wanted.settings, wanted.weights).build(*patient.shapes)
+        except ConfigError as error:
+            name = f"{label}: " if label else ""
+            raise ConfigError(f"{name}{error} Methods that fit this pair: {', '.join(fitting(patient))}.") from error
+
+
+def fitting(patient: Patient) -> list[str]:
+    """Names of all methods that can serve the pair."""
+    found = []
+    for name in METHODS:
+        with suppress(ConfigError):
+            make_method(name).build(*patient.shapes)
+            found.append(name)
+    return found
+
+
+def _eyes(patient: Patient) -> Iterator[Finding]:
+    for number, teacher in enumerate(patient.teachers):
+        few = eyes.sample(patient, teacher)
+        sight = eyes.see(patient, teacher, few)
+        yield eyes.accuracy(patient, number, sight, len(few))
+        if sight.objects:
+            yield eyes.taste(patient, number, sight, few)
+
+
+def _step(patient: Patient) -> Iterator[Finding]:
+    with torch.random.fork_rng(devices=[]):
+        found = toll.measure(patient)
+    own = set(patient.student(patient.batch.images, patient.batch.targets).losses)
+    yield toll.losses(found, own)
+    yield toll.duration(patient, found)
+    yield toll.memory(patient, found)
+    if patient.recipe.teacher.cache is not None:
+        yield toll.disk(patient)

@@ -1,0 +1,132 @@
+"""How well teachers see the recipe's images: their AP on a sample, and whether they want another kind of input.
+
+A teacher from elsewhere may have been trained on blue-green-red or on 0..255. In the wrong input it still finds
+something, so nothing fails; it just teaches badly. So the usual variants are tried, and the one that fits is told.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from skystill.boxes.nms import clip_to_images
+from skystill.data.module import collate, ready
+from skystill.detectors.base import Detector
+from skystill.detectors.weights import read_header
+from skystill.doctor.finding import Finding
+from skystill.doctor.patient import Patient
+from skystill.evaluation.coco import CocoEvaluator
+from skystill.structures import Batch, Detections
+
+FLOOR = 5.0  # AP below which a teacher has little to teach
+SECONDS = 20.0  # that all looks with all variants may take
+MOST, LEAST = 48, 4  # images of the sample
+MARGIN, FACTOR = 3.0, 1.25  # another input fits when its AP50 is ahead by this much, and by this factor
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+
+Change = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """AP and AP50 on a sample with that many objects that count."""
+
+    ap: float
+    ap50: float
+    objects: int
+
+
+def accuracy(patient: Patient, number: int, sight: Sight, images: int) -> Finding:
+    """Whether teacher `number` has something to teach. images: of the sample."""
+    split, every = patient.judge
+    path = patient.recipe.teacher.weights[number]
+    on = f"{images} of {len(every)} {split} images"
+    if sight.objects == 0:
+        return Finding("accuracy", "yellow", f"no object is in {on}, so {path} was not judged. Give a better split.")
+    noted = read_header(path)["notes"].get(split, {}).get("ap")
+    said = f"{path}: AP {sight.ap:.1f}, AP50 {sight.ap50:.1f} on {on}"
+    if noted is not None and sight.ap < noted / 2 - MARGIN:
+        mend = "These are other images than it knows, or in another form; `skystill evaluate` it on its own data."
+        return Finding("accuracy", "red", f"{said}, but it was saved with AP {noted:.1f}. {mend}")
+    if sight.ap < FLOOR:
+        return Finding("accuracy", "yellow", f"{said}. So weak a teacher has little to teach; train it longer.")
+    return Finding("accuracy", "green", said if noted is None else f"{said} (saved with {noted:.1f})")
+
+
+def taste(patient: Patient, number: int, sight: Sight, sample: list[Batch]) -> Finding:
+    """Whether another form of the images suits teacher `number` better. sight: on the images as they are."""
+    path, teacher = patient.recipe.teacher.weights[number], patient.teachers[number]
+    first = sample[0].images
+    tried = {
+        name: see(patient, teacher, sample, change)
+        for name, change in variants(teacher.in_chans).items()
+        if not torch.equal(change(first), first)  # grey images have no order of bands
+    }
+    name, best = max(tried.items(), key=lambda item: item[1].ap50)
+    if best.ap50 > max(sight.ap50 + MARGIN, sight.ap50 * FACTOR):
+        said = f"{path}: AP50 {sight.ap50:.1f} on bands as they come in 0..1, {best.ap50:.1f} with {name}"
+        return Finding("input", "red", f"{said}. Change what its first layer gets.")
+    return Finding(
+        "input", "green", f"bands as they come in 0..1 fit: AP50 {sight.ap50:.1f}; next best, {name}: {best.ap50:.1f}"
+    )
+
+
+def variants(bands: int) -> dict[str, Change]:
+    """How images (B, C, H, W) in 0..1 are commonly given, other than so."""
+    found: dict[str, Change] = {"values in 0..255": lambda x: x * 255, "values in -1..1": lambda x: x * 2 - 1}
+    if bands == 3:
+        found["bands in reverse order"] = lambda x: x.flip(1)
+        found["ImageNet's mean and deviation taken out"] = _standard
+    return found
+
+
+def sample(patient: Patient, teacher: Detector) -> list[Batch]:
+    """Images spread evenly over the split, one a batch, as many as the time for all variants allows."""
+    _, images = patient.judge
+    first = _one(patient, 0)
+    see(patient, teacher, [first])  # warms up
+    start = time.perf_counter()
+    see(patient, teacher, [first])
+    each = (time.perf_counter() - start) * (1 + len(variants(teacher.in_chans)))
+    count = min(len(images), MOST, max(LEAST, int(SECONDS / len(patient.teachers) / max(each, 1e-6))))
+    return [_one(patient, i * len(images) // count) for i in range(count)]
+
+
+@torch.no_grad()
+def see(patient: Patient, teacher: Detector, sample: list[Batch], change: Change | None = None) -> Sight:
+    """What a teacher scores when the images are changed so."""
+    evaluator = CocoEvaluator(teacher.classes, patient.recipe.trainer.max_dets)
+    scale = patient.recipe.teacher.scale
+    teacher.eval()
+    for batch in sample:
+        images = batch.images if change is None else change(batch.images)
+        if scale != 1:
+            images = F.interpolate(images, scale_factor=scale, mode="bilinear", antialias=True)
+        found = [_shrunk(d, scale) for d in teacher.predict(images)]
+        evaluator.update(clip_to_images(found, batch.sizes), batch.targets)
+    objects = sum(len(truth.counted()) for truth in evaluator.targets)
+    if objects == 0:
+        return Sight(0.0, 0.0, 0)
+    scores = evaluator.compute()
+    return Sight(scores.ap, scores.ap50, objects)
+
+
+def _one(patient: Patient, index: int) -> Batch:
+    return ready(collate([patient.judge[1][index]]), patient.device)
+
+
+def _shrunk(found: Detections, scale: float) -> Detections:
+    """Boxes of an enlarged image in the pixels of the image before; an angle stays."""
+    boxes = found.boxes.clone()
+    boxes[:, :4] /= scale
+    return replace(found, boxes=boxes)
+
+
+def _standard(images: Tensor) -> Tensor:
+    mean, std = (images.new_tensor(v)[:, None, None] for v in (_MEAN, _STD))
+    return (images - mean) / std

@@ -1,0 +1,112 @@
+"""What a recipe makes, made when it is first asked for, so that each part's own error is met where it belongs."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from skystill.data.dataset import DetectionDataset, SyntheticDataset
+from skystill.data.module import DataModule, Split, collate, ready
+from skystill.detectors.base import Detector
+from skystill.detectors.weights import load
+from skystill.distillation.distiller import Distiller, inherit
+from skystill.distillation.method import Method
+from skystill.distillation.methods import make_method
+from skystill.errors import ConfigError
+from skystill.structures import Batch, Knowledge, Targets
+from skystill.training.fit import make_detector
+from skystill.training.recipe import Recipe
+from skystill.training.task import freeze_stages
+
+
+class _Silent(Method):
+    """Teaches nothing and remembers the shapes."""
+
+    def build(self, student: Knowledge, teacher: Knowledge) -> None:
+        if not hasattr(self, "shapes"):
+            self.shapes = (student, teacher)
+
+    def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
+        return {}
+
+
+class Patient:
+    """A recipe and its parts. Errors of any attribute: those of the part, ConfigError or another SkystillError."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the recipe would train."""
+        wanted = self.recipe.trainer.accelerator
+        if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if wanted == "mps" else "cpu")
+
+    @cached_property
+    def data(self) -> DataModule:
+        """All splits, read."""
+        data = DataModule(self.recipe.data, self.recipe.seed)
+        data.setup()
+        if "train" not in data.datasets:
+            raise ConfigError(
+                "the recipe has no train data. Give data.train, or data.scenes_train for synthetic scenes."
+            )
+        return data
+
+    @property
+    def judge(self) -> tuple[Split, DetectionDataset | SyntheticDataset]:
+        """The split that teachers are judged on, and its images."""
+        split: Split = "val" if "val" in self.data.datasets else "train"
+        return split, self.data.datasets[split]
+
+    @cached_property
+    def student(self) -> Detector:
+        """Fresh, as the run would start with it."""
+        student = make_detector(self.recipe, self.data.classes).to(self.device)
+        if self.recipe.detector.freeze:
+            freeze_stages(student.get_submodule("backbone"), self.recipe.detector.freeze)
+        return student
+
+    @cached_property
+    def teachers(self) -> list[Detector]:
+        """Loaded strictly."""
+        if not self.recipe.teacher.weights:
+            raise ConfigError("the recipe names no teacher. Give --teacher.weights '[teacher.safetensors]'.")
+        return [load(path).to(self.device).requires_grad_(False) for path in self.recipe.teacher.weights]
+
+    @cached_property
+    def distiller(self) -> Distiller:
+        """The recipe's method on the pair."""
+        if self.recipe.teacher.inherit:
+            inherit(self.student, self.teachers[0])
+        wanted = self.recipe.method
+        return self._distiller(make_method(wanted.name, wanted.settings, wanted.weights))
+
+    @cached_property
+    def shapes(self) -> tuple[Knowledge, Knowledge]:
+        """What student and first teacher give for a blank image, in the student's pixels."""
+        silent = _Silent()
+        self._distiller(silent)
+        return silent.shapes
+
+    def _distiller(self, method: Method) -> Distiller:
+        config = self.recipe.teacher
+        made = Distiller(self.student, self.teachers, method, config.scale, config.bf16)
+        return made.to(self.device).train()
+
+    @cached_property
+    def batch(self) -> Batch:
+        """The first training images, as one augmented batch on the device."""
+        images = self.data.datasets["train"]
+        count = min(self.recipe.data.batch, len(images))
+        return ready(collate([images[0, i] for i in range(count)]), self.device)
+
+    def amp(self) -> AbstractContextManager[object]:
+        """The recipe's mixed precision."""
+        kind = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.recipe.trainer.precision)
+        return nullcontext() if kind is None else torch.autocast(self.device.type, kind)

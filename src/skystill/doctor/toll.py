@@ -1,0 +1,193 @@
+"""What a run will take: seconds, memory, disk; and how large the method's terms are beside the student's own."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from skystill.distillation.cache import gib, layout_of
+from skystill.doctor.finding import Finding
+from skystill.doctor.patient import Patient
+from skystill.errors import ConfigError
+
+PATIENCE = 5.0  # seconds that a step may take and still be timed again
+HEAVY = 100.0  # a term so many times the student's loss drowns it
+
+
+@dataclass(frozen=True)
+class Toll:
+    """Seconds of a step: the student alone, the teachers' forward passes, everything. terms: values of the first step.
+    peak: bytes, of the GPU or of this process."""
+
+    student: float
+    teachers: float
+    step: float
+    terms: dict[str, float]
+    peak: float
+
+
+def measure(patient: Patient) -> Toll:
+    """One training batch through student and distiller, with gradients; no weight moves.
+
+    Errors: ConfigError when memory does not suffice.
+    """
+    batch, distiller = patient.batch, patient.distiller
+    terms: dict[str, float] = {}
+
+    def step() -> None:
+        with patient.amp():
+            found = distiller(batch.images, batch.targets)
+        _backward(found)
+        terms.update({name: float(value.detach()) for name, value in found.items()})
+
+    def alone() -> None:
+        with patient.amp():
+            found = patient.student(batch.images, batch.targets).losses
+        _backward(found)
+
+    def ask() -> None:
+        for teacher in patient.teachers:
+            distiller.ask(teacher, batch.images)
+
+    state = {name: value.clone() for name, value in patient.student.state_dict().items()}  # norms count steps
+    if patient.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        whole, student, teachers = (_seconds(patient.device, what) for what in (step, alone, ask))
+    except torch.cuda.OutOfMemoryError as error:
+        raise ConfigError(
+            f"a batch of {len(batch.targets)} does not fit into the GPU. Lower data.batch (and raise "
+            "trainer.accumulate), lower data.crop, or set trainer.precision bf16-mixed."
+        ) from error
+    finally:
+        patient.student.load_state_dict(state)
+        distiller.zero_grad(set_to_none=True)
+    return Toll(student, teachers, whole, terms, _peak(patient.device))
+
+
+def losses(toll: Toll, own: set[str]) -> Finding:
+    """The first step's terms. own: names of the student's."""
+    text = ", ".join(f"{name} {value:.3g}" for name, value in toll.terms.items())
+    if bad := [name for name, value in toll.terms.items() if not math.isfinite(value)]:
+        mend = "Look at the pair's weights and at the images with `skystill data inspect`."
+        return Finding("losses", "red", f"{', '.join(bad)} not finite at the first step ({text}). {mend}")
+    base = sum(value for name, value in toll.terms.items() if name in own)
+    heavy = [name for name, value in toll.terms.items() if name not in own and value > HEAVY * max(base, 1e-6)]
+    if heavy:
+        mend = f"Lower the weight of {', '.join(heavy)}."
+        return Finding("losses", "yellow", f"{text}: more than {HEAVY:.0f} times the student's own loss. {mend}")
+    return Finding("losses", "green", text)
+
+
+def duration(patient: Patient, toll: Toll) -> Finding:
+    """Time of a step, an epoch and the training; what a teacher cache would save."""
+    recipe = patient.recipe
+    cached = recipe.teacher.cache is not None
+    step = toll.step - toll.teachers if cached else toll.step
+    steps = max(1, len(patient.data.datasets["train"]) * recipe.data.views // recipe.data.batch)
+    epoch = steps * step
+    said = (
+        f"{step:.2f} s a step{' from the cache' if cached else ''} (student alone {toll.student:.2f}, teachers "
+        f"{toll.teachers:.2f}), {steps} steps an epoch of {clock(epoch)}, {recipe.trainer.epochs} epochs in "
+        f"{clock(epoch * recipe.trainer.epochs)} and what validation takes"
+    )
+    if not cached and toll.teachers > 0.3 * toll.step:
+        said += f"; a teacher cache would save {toll.teachers / toll.step:.0%} (--data.replay 8 --teacher.cache DIR)"
+    return Finding("time", "green", said)
+
+
+def memory(patient: Patient, toll: Toll) -> Finding:
+    """Peak of the step against what there is."""
+    if patient.device.type == "cuda":
+        there, where = float(torch.cuda.get_device_properties(patient.device).total_memory), "on the GPU"
+    else:
+        there, where = _installed(), "in this process"
+    said = f"{gib(toll.peak)} at most {where}"
+    if math.isnan(there):
+        return Finding("memory", "green", said)
+    if toll.peak > 0.9 * there:
+        return Finding("memory", "yellow", f"{said}, of {gib(there)}: nearly all. Lower data.batch or data.crop.")
+    return Finding("memory", "green", f"{said}, of {gib(there)}")
+
+
+def disk(patient: Patient) -> Finding:
+    """What a teacher cache takes, or would take."""
+    recipe, images = patient.recipe, patient.data.datasets["train"]
+    first = patient.batch.images[:1]
+    row = sum(layout_of(patient.distiller.ask(teacher, first)).row_bytes for teacher in patient.teachers)
+    rows = len(images) * recipe.data.replay
+    size, limit = row * rows, recipe.teacher.cache_gb * 2**30
+    said = f"{gib(size)} for {rows} views in {recipe.teacher.cache}"
+    folder = Path(str(recipe.teacher.cache))
+    if any(folder.glob("**/shard-*.safetensors")):
+        return Finding("cache", "green", f"{said}, begun or filled already")
+    if not recipe.data.crop:
+        return Finding("cache", "yellow", f"{said}, if all images have the first one's size. Give data.crop.")
+    if size > limit:
+        mend = "Lower data.replay or data.crop, or raise it."
+        return Finding("cache", "red", f"{said}, more than teacher.cache_gb {recipe.teacher.cache_gb:g}. {mend}")
+    if size > (free := _free(folder)):
+        return Finding("cache", "red", f"{said}, and {gib(free)} are free. Lower data.replay or give another disk.")
+    return Finding("cache", "green", said)
+
+
+def clock(seconds: float) -> str:
+    """43 s, 12 min or 3 h 20 min."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _backward(terms: dict[str, Tensor]) -> None:
+    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+
+
+def _seconds(device: torch.device, what: Callable[[], None]) -> float:
+    """The better of two runs after one that warms up; of a slow one, the first."""
+    found = [_once(device, what)]
+    if found[0] < PATIENCE:
+        found = [_once(device, what) for _ in range(2)]
+    return min(found)
+
+
+def _once(device: torch.device, what: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    what()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def _peak(device: torch.device) -> float:
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return math.nan
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(most if sys.platform == "darwin" else most * 1024)
+
+
+def _installed() -> float:
+    """Bytes of the machine's memory, nan where it does not tell."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return math.nan
+
+
+def _free(folder: Path) -> float:
+    """Bytes free where the folder is or will be."""
+    there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    return float(shutil.disk_usage(there).free)

@@ -1,0 +1,107 @@
+"""What a run takes."""
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from skystill.data.config import DataConfig
+from skystill.distillation.distiller import Distiller
+from skystill.distillation.peers.pkd import PKD
+from skystill.doctor import toll
+from skystill.doctor.patient import Patient
+from skystill.doctor.toll import Toll
+from skystill.structures import Batch, Targets
+from skystill.training.recipe import Recipe, TeacherConfig, TrainerConfig
+
+GIB = 2**30
+
+
+def fake(make_gfl, **recipe: Any) -> Patient:
+    """A patient whose parts are there already."""
+    patient = Patient(Recipe(DataConfig(crop=64, batch=2, replay=4), **recipe))
+    student, teacher = make_gfl(0), make_gfl(1)
+    images = torch.rand(2, student.in_chans, 64, 64, generator=torch.Generator().manual_seed(0))
+    truth = Targets(torch.tensor([[4.0, 4, 40, 40]]), torch.zeros(1, dtype=torch.int64))
+    vars(patient).update(
+        student=student,
+        teachers=[teacher],
+        distiller=Distiller(student, teacher, PKD()).train(),
+        batch=Batch(images, [truth, Targets.empty()], [(64, 64)] * 2),
+        data=SimpleNamespace(datasets={"train": range(10)}),
+        device=torch.device("cpu"),
+    )
+    return patient
+
+
+def test_measuring_leaves_no_trace(make_gfl) -> None:
+    patient = fake(make_gfl)
+    before = {name: value.clone() for name, value in patient.student.state_dict().items()}
+    found = toll.measure(patient)
+    assert set(found.terms) == {"qfl", "dfl", "giou", "pkd"}
+    assert min(found.student, found.teachers, found.step) > 0
+    assert found.peak > 2**20
+    assert all(torch.equal(value, before[name]) for name, value in patient.student.state_dict().items())
+    assert all(p.grad is None for p in patient.distiller.parameters())
+
+
+@pytest.mark.parametrize(
+    ("terms", "state"),
+    [
+        ({"qfl": 1.0, "giou": 1.0, "ccd": 30.0}, "green"),
+        ({"qfl": 1.0, "giou": 1.0, "ccd": 300.0}, "yellow"),
+        ({"qfl": 300.0, "giou": 1.0, "ccd": 0.1}, "green"),
+        ({"qfl": 1.0, "giou": math.nan, "ccd": 0.1}, "red"),
+        ({"qfl": 1.0, "giou": 1.0, "ccd": math.inf}, "red"),
+    ],
+)
+def test_losses(terms: dict[str, float], state: str) -> None:
+    found = toll.losses(Toll(1, 1, 2, terms, 0.0), {"qfl", "giou"})
+    assert found.state == state
+    bad = [name for name, value in terms.items() if not math.isfinite(value)]
+    assert all(name in found.says for name in bad)
+
+
+def test_duration_with_and_without_a_cache(make_gfl) -> None:
+    patient = fake(make_gfl, trainer=TrainerConfig(epochs=30))
+    said = toll.duration(patient, Toll(1.0, 2.0, 4.0, {}, 0.0)).says
+    assert "4.00 s a step (student alone 1.00, teachers 2.00), 5 steps an epoch of 20 s, 30 epochs in 10 min" in said
+    assert "would save 50%" in said
+    patient.recipe.teacher.cache = "cache"
+    said = toll.duration(patient, Toll(1.0, 2.0, 4.0, {}, 0.0)).says
+    assert "2.00 s a step from the cache" in said
+    assert "would save" not in said
+
+
+def test_memory(make_gfl, monkeypatch: pytest.MonkeyPatch) -> None:
+    patient = fake(make_gfl)
+    monkeypatch.setattr(toll, "_installed", lambda: 8.0 * GIB)
+    assert toll.memory(patient, Toll(1, 1, 1, {}, 2.0 * GIB)).says == "2.0 GiB at most in this process, of 8.0 GiB"
+    assert toll.memory(patient, Toll(1, 1, 1, {}, 7.5 * GIB)).state == "yellow"
+    monkeypatch.setattr(toll, "_installed", lambda: math.nan)
+    assert toll.memory(patient, Toll(1, 1, 1, {}, 7.5 * GIB)).state == "green"
+
+
+def test_disk(make_gfl, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    patient = fake(make_gfl, teacher=TeacherConfig(["t"], cache=str(tmp_path / "deep" / "cache")))
+    found = toll.disk(patient)
+    assert (found.state, "for 40 views" in found.says) == ("green", True)
+    patient.recipe.data.crop = 0
+    assert toll.disk(patient).state == "yellow"
+    patient.recipe.data.crop = 64
+    monkeypatch.setattr(toll, "_free", lambda folder: 10.0)
+    assert toll.disk(patient).state == "red"
+    patient.recipe.teacher.cache_gb = 1e-9
+    assert "more than teacher.cache_gb" in toll.disk(patient).says
+    (tmp_path / "deep" / "cache").mkdir(parents=True)
+    (tmp_path / "deep" / "cache" / "shard-00000.safetensors").touch()
+    assert toll.disk(patient).state == "green"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(42.4, "42 s"), (99, "99 s"), (100, "2 min"), (5400, "90 min"), (12000, "3 h 20 min")]
+)
+def test_clock(seconds: float, text: str) -> None:
+    assert toll.clock(seconds) == text
