@@ -16,6 +16,7 @@ from skystill.distillation.ltd.ccd import (
     relatedness,
 )
 from skystill.distillation.ltd.lic import LIC, Pointwise
+from skystill.distillation.ltd.regional import RegionalBinding
 from skystill.distillation.ltd.regions import find_regions
 from skystill.distillation.ltd.tasd import box_imitation_loss, localization_loss, semantic_loss
 from skystill.distillation.method import Method
@@ -24,7 +25,7 @@ from skystill.distillation.schedule import fade_out, warm_up
 from skystill.errors import ConfigError
 from skystill.structures import Knowledge, Targets
 
-Binding = Literal["fusion", "lic", "explicit", "related", "both"]
+Binding = Literal["fusion", "lic", "explicit", "related", "regional", "both"]
 RegionsOf = Literal["disentangled", "shared"]
 
 
@@ -32,12 +33,13 @@ class LTD(Method):
     """Cross-layer calibration (CCD with LIC) and task-aware spatial disentangle distillation (TASD).
 
     binding: "lic" implicit, by the gates of the fusion; "fusion" the same without calibration, a 1x1 convolution in
-    LIC's place; "explicit" by learned inner products; "related" by measured ones; "both" is lic with the explicit
-    binding teaching the gates until it fades out between `fade` shares of the training.
+    LIC's place; "explicit" by learned inner products; "related" by measured ones; "regional" by those of every object
+    apart (regional.py); "both" is lic with the explicit binding teaching the gates until it fades out between `fade`
+    shares of the training.
     regions: "disentangled" teaches each task in its own region, "shared" both tasks in the two regions together.
     ccd, sem, loc: weights of the terms; 0 leaves a term out. warmup: share of the training over which CCD grows in.
     width, places: see ImplicitBinding. gamma, rho, dim, tau_bind: see ccd.py. core, sure, low: see regions.py.
-    tau_loc: L_loc's T.
+    tau_loc: L_loc's T. focus: see RegionalBinding.
 
     Returns the terms "ccd", "gates" (binding "both"), "sem" and "loc".
     """
@@ -61,6 +63,7 @@ class LTD(Method):
         low: float = 0.25,
         tau_loc: float = 10.0,
         regions: RegionsOf = "disentangled",
+        focus: float = 0.5,
     ) -> None:
         super().__init__()
         if binding not in get_args(Binding):
@@ -78,10 +81,11 @@ class LTD(Method):
             dim,
             tau_bind,
         )
-        self.fade, self.warmup = fade, warmup
+        self.fade, self.warmup, self.focus = fade, warmup, focus
         self.core, self.sure, self.low, self.tau_loc = core, sure, low, tau_loc
         self.implicit: ImplicitBinding | None = None
         self.explicit: CrossDistances | None = None
+        self.regional: RegionalBinding | None = None
         self._seen: dict[str, Tensor] = {}
 
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
@@ -95,6 +99,8 @@ class LTD(Method):
         if self.binding in ("fusion", "lic", "both"):
             calibrate = Pointwise if self.binding == "fusion" else LIC
             self.implicit = ImplicitBinding(student, teacher, self.width, self.places, calibrate)
+        if self.binding == "regional":
+            self.regional = RegionalBinding(student, teacher, self.places, self.focus, self.tau_bind, self.rho)
         if self.binding == "related":
             self.explicit = CrossDistances(student, teacher, self.places)
         if self.binding in ("explicit", "both"):
@@ -105,7 +111,7 @@ class LTD(Method):
         terms: dict[str, Tensor] = {}
         self._seen = {}
         if self.ccd:
-            terms |= self._calibrate(student.pyramid, teacher.pyramid)
+            terms |= self._calibrate(student.pyramid, teacher.pyramid, targets)
         if self.sem or self.loc:
             dense_s, dense_t = same_grid(student, teacher)
             regions = find_regions(dense_t, targets, self.core, self.sure, self.low)
@@ -120,8 +126,14 @@ class LTD(Method):
                     terms["loc"] = self.loc * box_imitation_loss(dense_s, dense_t, regions.loc)
         return terms
 
-    def _calibrate(self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    def _calibrate(
+        self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...], targets: list[Targets]
+    ) -> dict[str, Tensor]:
         weight = self.ccd * warm_up(self.progress, self.warmup)
+        if self.regional is not None:
+            loss, alpha = self.regional(pyramid_s, pyramid_t, targets)
+            self._seen["alpha"] = alpha.mean(0)
+            return {"ccd": weight * loss}
         loss = beta = pyramid_s[0].new_zeros(())
         if self.implicit is not None:
             loss = loss + self.implicit(pyramid_s, pyramid_t)
