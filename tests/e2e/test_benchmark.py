@@ -64,6 +64,7 @@ def test_methods_and_seeds_are_compared_and_the_command_can_be_repeated(
         (["--methods", "ldt"], "method 'ldt' is unknown; the methods are ltd"),
         (["--methods", "ltd"], "names no teacher"),
         (["--methods", "ltd", "--jobs", "0"], "--jobs is 0"),
+        (["--methods", "ltd", "--teacher.weights", "[t]", "--data.group", "x("], "group 'x(' is no regular expression"),
         (["--variants", "none.yaml"], "none.yaml: not a YAML file of variants"),
         (["--variants", "list.yaml"], "list.yaml: takes a mapping"),
         (["--variants", "bad.yaml"], "takes name, settings and weights, not name, setting"),

@@ -187,6 +187,27 @@ def test_seeds_are_averaged_within_a_round():
     assert (none.low, none.high) == pytest.approx((0, 0), abs=1e-9)
 
 
+def test_whole_groups_are_drawn():
+    a, targets = scene(8, images=9)
+    b = [Detections(d.boxes + 4, d.scores, d.labels) for d in a]
+    flights = ["p", "q", "p", "r", "q", "p", "r", "p", "q"]
+    found = bootstrap_ap([a], [b], targets, CLASSES, 30, seed=5, groups=flights)
+    assert (found.groups, found.images) == (3, 9)
+    gains = []
+    for draw in np.random.default_rng(5).multinomial(3, [1 / 3] * 3, 30):
+        rows = [i for i, name in enumerate(flights) for _ in range(draw["pqr".index(name)])]
+        one, other = (evaluate_coco([d[i] for i in rows], [targets[i] for i in rows], CLASSES).ap for d in (a, b))
+        gains.append(other - one)
+    assert found.low == pytest.approx(sorted(gains)[0], rel=1e-3)  # of 30 draws, the least is the 2.5th percentile
+    assert found.std == pytest.approx(
+        float(np.std(gains, ddof=1)), rel=1e-3
+    )  # copies of equal score stand in another order
+    every = bootstrap_ap([a], [b], targets, CLASSES, 30, seed=5, groups=[str(i) for i in range(9)])
+    assert every == bootstrap_ap([a], [b], targets, CLASSES, 30, seed=5)
+    with pytest.raises(DataError, match="2 groups for 9 images"):
+        bootstrap_ap([a], [b], targets, CLASSES, groups=["p", "q"])
+
+
 def test_the_seed_settles_the_draws():
     a, targets = scene(8)
     b = [Detections(d.boxes + 4, d.scores, d.labels) for d in a]

@@ -87,7 +87,16 @@ def _lists(value: Any) -> Any:
 
 def _comparable(values: dict[str, Any], job: Job) -> dict[str, Any]:
     """Flat keys of what can change the result: not names, places, progress bars or what `alone` passes over."""
-    idle = {"name", "out", "data.root", "data.workers", "data.cache_mb", "trainer.progress", "trainer.loggers"}
+    idle = {
+        "name",
+        "out",
+        "data.root",
+        "data.group",
+        "data.workers",
+        "data.cache_mb",
+        "trainer.progress",
+        "trainer.loggers",
+    }
     flat = {f"{a}.{b}": v for a, section in values.items() if isinstance(section, dict) for b, v in section.items()}
     flat |= {key: value for key, value in values.items() if not isinstance(value, dict)}
     passed_over = ("teacher.", "method.") if job.label == ALONE else ("teacher.cache",)

@@ -15,6 +15,7 @@ from typing import Any
 from skystill.benchmark.launch import DIVERGED
 from skystill.benchmark.plan import ALONE, Job
 from skystill.data.module import DataModule, Split
+from skystill.data.split import flight_of
 from skystill.detectors.weights import load, read_header
 from skystill.errors import DataError
 from skystill.evaluation.compare import FIGURES, gap_closed
@@ -146,8 +147,9 @@ def _summary(
     before, after = ([metrics[job][split]["ap"] for job in side] for side in zip(*pairs, strict=True))
     found["gain"] = paired_interval(before, after).as_dict()
     one, other = ([seen[job] for job in side] for side in zip(*pairs, strict=True))
-    most = mine[0].recipe.trainer.max_dets
-    found["gain_images"] = bootstrap_ap(one, other, truth, data.classes, max_dets=most).as_dict()
+    most, group = mine[0].recipe.trainer.max_dets, data.config.group
+    flights = None if group is None else [flight_of(image.name, group) for image in truth]
+    found["gain_images"] = bootstrap_ap(one, other, truth, data.classes, max_dets=most, groups=flights).as_dict()
     found["gap_closed"] = _number(gap_closed(teacher, statistics.mean(before), statistics.mean(after)))
     return found
 

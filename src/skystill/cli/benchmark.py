@@ -48,11 +48,14 @@ def benchmark(arguments: Sequence[str]) -> None:
     from skystill.benchmark.launch import finished, run_jobs
     from skystill.benchmark.plan import make_jobs
     from skystill.benchmark.results import gather
+    from skystill.data.split import flight_pattern
 
     recipe = replace(recipe, teacher=replace(recipe.teacher, weights=_teacher(recipe, space.teacher_recipe, out)))
     recipe.check()
     if not recipe.teacher.weights:
         raise ConfigError("the recipe names no teacher. Give --teacher.weights '[teacher.safetensors]'.")
+    if recipe.data.group is not None:
+        flight_pattern(recipe.data.group)  # it is needed after hours
     jobs = make_jobs(recipe, variants, space.seeds, out)
     if not all(finished(job) for job in jobs):
         _look_over(recipe, variants)

@@ -46,6 +46,8 @@ class DataConfig:
         workers: processes that load images; 0 loads in the training process.
         on_bad_image: raise stops at an unreadable training image; skip takes the next one and lists it. Evaluation
             always stops, because a replaced image would change the score.
+        group: regular expression whose first group, searched in an image's file name, names its flight, e.g.
+            '(.*)_'. Frames of one flight are alike, so `benchmark` draws whole flights for its interval over images.
         white: value of a white pixel in images deeper than 8 bits; None takes the file type's largest value.
         cache_mb: MiB of memory for decoded images of each split, shared by its workers; 0 decodes every time.
         scenes_train: synthetic scenes to learn from.
@@ -83,6 +85,7 @@ class DataConfig:
     batch: int = 8
     workers: int = 2
     on_bad_image: OnBadImage = "raise"
+    group: str | None = None
     white: float | None = None
     cache_mb: int = 0
     scenes_train: int = 256

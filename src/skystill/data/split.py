@@ -61,18 +61,29 @@ def _groups(annotations: Annotations, group: Group) -> dict[str, list[Record]]:
 def _name(record: Record, group: Group) -> str:
     if group is None:
         return str(record.image)
-    if callable(group):
-        return group(record)
+    return group(record) if callable(group) else flight_of(record.image.name, group)
+
+
+def flight_of(name: str, group: str) -> str:
+    """What the first group of the regular expression `group` finds in an image's file name.
+
+    Errors: ConfigError when it is none or has no group, DataError when the name does not match.
+    """
+    match = flight_pattern(group).search(name)
+    if match is None or match.group(1) is None:
+        raise DataError(f"image {name} does not match group {group!r}. Correct the expression.")
+    return match.group(1)
+
+
+def flight_pattern(group: str) -> re.Pattern[str]:
+    """The compiled expression. Errors: ConfigError when it is none or names nothing."""
     try:
         pattern = re.compile(group)
     except re.error as error:
         raise ConfigError(f"group {group!r} is no regular expression ({error}). Correct it.") from None
     if not pattern.groups:
         raise ConfigError(f"group {group!r} has no group in parentheses to name the flight. Add one.")
-    match = pattern.search(record.image.name)
-    if match is None or match.group(1) is None:
-        raise DataError(f"image {record.image.name} does not match group {group!r}. Correct the expression.")
-    return match.group(1)
+    return pattern
 
 
 def _counts(records: list[Record], classes: int) -> NDArray[np.float64]:

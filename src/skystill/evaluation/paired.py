@@ -57,7 +57,7 @@ class BootstrapDifference:
 
     a, b: on the images as they are. difference: b - a. low, high: percentile interval of the difference over `rounds`
     resamples of the images, at `level`. std: of the difference over resamples. better: share of the resamples in which
-    b is ahead. seeds, images: how many.
+    b is ahead. seeds, images, groups: how many; as many groups as images where every image was drawn by itself.
     """
 
     a: float
@@ -71,6 +71,7 @@ class BootstrapDifference:
     rounds: int
     seeds: int
     images: int
+    groups: int
 
     def as_dict(self) -> dict[str, Any]:
         """A dict that JSON can hold: nan becomes None."""
@@ -103,17 +104,22 @@ def bootstrap_ap(
     seed: int = 0,
     level: float = 0.95,
     max_dets: int = 500,
+    groups: Sequence[str] | None = None,
 ) -> BootstrapDifference:
     """Paired bootstrap over images of the difference b - a in COCO AP.
 
     detections_a, detections_b: for each seed one Detections an image, in the order of `targets`; seed s of a is paired
     with seed s of b. Each round draws as many images as there are, with replacement, the same for all seeds and both
     sides, and takes the mean over seeds of the difference in AP. Detections are matched once; a round weighs images.
-    Images that overlap (windows of one flight) are not independent, so that the interval is then too narrow.
-    Raises DataError without images or seeds, where the seeds of a and b differ in number, and as `check_pairs`.
+    Images that are alike (frames of one flight) are not independent, so that the interval would be too narrow; groups
+    names each image's flight, and whole flights are drawn.
+    Raises DataError without images or seeds, where the seeds of a and b differ in number, where groups are not one an
+    image, and as `check_pairs`.
     """
     _check_runs(detections_a, detections_b, targets, rounds, level)
-    draws = np.random.default_rng(seed).multinomial(len(targets), np.full(len(targets), 1 / len(targets)), rounds)
+    flight = _numbered(groups, len(targets))
+    count = int(flight.max()) + 1
+    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), rounds)[:, flight]
     weights = np.concatenate([np.ones((1, len(targets)), dtype=np.int64), draws])  # first the images as they are
 
     def mean_ap(runs: Sequence[Sequence[Detections]]) -> Floats:
@@ -128,8 +134,28 @@ def bootstrap_ap(
     better = float((gains > 0).mean()) if len(gains) else math.nan
     point_a, point_b = float(a[0]), float(b[0])
     return BootstrapDifference(
-        point_a, point_b, point_b - point_a, low, high, level, std, better, rounds, len(detections_a), len(targets)
+        point_a,
+        point_b,
+        point_b - point_a,
+        low,
+        high,
+        level,
+        std,
+        better,
+        rounds,
+        len(detections_a),
+        len(targets),
+        count,
     )
+
+
+def _numbered(groups: Sequence[str] | None, images: int) -> Ints:
+    """(I,) number of each image's group."""
+    if groups is None:
+        return np.arange(images)
+    if len(groups) != images:
+        raise DataError(f"{len(groups)} groups for {images} images. Name one for each image.")
+    return np.asarray(np.unique(list(groups), return_inverse=True)[1])
 
 
 def average_precision(matches: Matches, weights: Ints) -> Floats:

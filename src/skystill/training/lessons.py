@@ -27,7 +27,7 @@ TOLERANCE, TOLERANCE_BF16 = 5e-3, 5e-2
 _NOT_VIEWS = {
     *("root", "format", "fix", "classes", "train", "val", "test", "images_train", "images_val", "images_test"),
     *("scenes_train", "scenes_val", "scenes_test", "scene_size", "scene_seed"),
-    *("views", "batch", "workers", "cache_mb", "on_bad_image", "replay", "view_seed"),
+    *("views", "batch", "workers", "cache_mb", "on_bad_image", "replay", "view_seed", "group"),
 }
 
 
