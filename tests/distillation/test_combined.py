@@ -13,7 +13,7 @@ from skystill.distillation.distiller import Distiller
 from skystill.distillation.method import Method
 from skystill.distillation.methods import make_method, settings_by_method
 from skystill.errors import ConfigError
-from skystill.structures import Knowledge, Targets
+from skystill.structures import Dense, Knowledge, Targets
 
 MakeKnowledge = Callable[..., Knowledge]
 
@@ -33,8 +33,11 @@ class Watched(Method):
         self.seen.append(self.progress)
         return {"own": self.scale * self.learned * student.pyramid[0].mean(), f"of_{self.scale:.0f}": torch.ones(())}
 
-    def matrices(self) -> dict[str, Tensor]:
-        return {"alpha": torch.full((1, 1), self.scale)}
+    def bindings(self) -> dict[str, Tensor]:
+        return {"alpha": torch.full((2, 1, 1), float(self.scale))}
+
+    def taught(self, dense_t: Dense, targets: list[Targets]) -> dict[str, Tensor]:
+        return {"here": torch.tensor([[self.scale > 2]]), f"at_{self.scale:.0f}": torch.ones(1, 1)}
 
 
 def test_terms_are_those_of_the_methods_alone_times_the_weights(
@@ -63,6 +66,9 @@ def test_shared_names_are_told_apart_and_nothing_is_lost(
     found = {term: value.item() for term, value in method(student, teacher, two_images).items()}
     assert found == pytest.approx({"a_own": mean, "of_1": 1, "b_own": 6 * mean, "of_3": 2})
     assert {name: m.item() for name, m in method.matrices().items()} == {"a_alpha": 1, "b_alpha": 3}
+    assert student.dense is not None
+    taught = {name: bool(mask) for name, mask in method.taught(student.dense, two_images).items()}
+    assert taught == {"a_here": False, "b_here": True, "at_1": True, "at_3": True}
     one, two = torch.zeros(()), torch.ones(())
     assert merged({"a": {"x": one}, "b": {"y": two}}) == {"x": one, "y": two}
 

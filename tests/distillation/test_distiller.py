@@ -164,6 +164,24 @@ def test_a_teacher_that_sees_the_image_enlarged(make_gfl: MakeGFL, images: Tenso
     assert distiller.matrices()["alpha"].shape == (3, 4)
 
 
+def test_an_observer_is_told_of_the_first_teacher_and_of_all_terms(
+    make_gfl: MakeGFL, images: Tensor, two_images: list[Targets]
+) -> None:
+    teachers = [make_gfl(1), make_gfl(2, neck_channels=48)]
+    distiller = Distiller(make_gfl(0), teachers, LTD())
+    told: list[tuple[Knowledge, Knowledge, dict[str, Tensor]]] = []
+    distiller.observer = lambda *what: told.append(what)
+    losses = distiller(images, two_images)
+    ((student, teacher, terms),) = told
+    assert terms is losses
+    assert student.dense is not None
+    assert teacher.dense is not None
+    assert torch.equal(teacher.dense.logits, distiller.ask(teachers[0], images).dense.logits)  # type: ignore[union-attr]
+    assert torch.equal(student.dense.logits, distiller.student(images).knowledge.dense.logits)
+    assert not student.dense.logits.requires_grad
+    assert distiller.bindings()["alpha"].shape == (2, 3, 3)
+
+
 def test_several_teachers_are_averaged(make_gfl: MakeGFL, images: Tensor, two_images: list[Targets]) -> None:
     student, one, two = make_gfl(0), make_gfl(1), make_gfl(2)
     each = [Distiller(student, t, LTD(ccd=0.0))(images, two_images) for t in (one, two)]

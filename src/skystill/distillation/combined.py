@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from skystill.distillation.method import Method
 from skystill.errors import ConfigError
-from skystill.structures import Knowledge, Targets
+from skystill.structures import Dense, Knowledge, Targets
 
 
 class Combined(Method):
@@ -50,9 +50,13 @@ class Combined(Method):
             found[name] = {term: self.weights[name] * value for term, value in terms.items()}
         return merged(found)
 
-    def matrices(self) -> dict[str, Tensor]:
-        """All methods' matrices, named as terms are."""
-        return merged({name: method.matrices() for name, method in self.each()})
+    def bindings(self) -> dict[str, Tensor]:
+        """All methods' bindings, named as terms are."""
+        return merged({name: method.bindings() for name, method in self.each()})
+
+    def taught(self, dense_t: Dense, targets: list[Targets]) -> dict[str, Tensor]:
+        """All methods' regions, named as terms are."""
+        return merged({name: method.taught(dense_t, targets) for name, method in self.each()})
 
 
 def merged(found: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from skystill.distillation.cache import TeacherCache
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import rescale
 from skystill.errors import ConfigError
-from skystill.structures import Knowledge, Targets
+from skystill.structures import Dense, Knowledge, Targets
 
 _PROBE = 128  # side of the blank image from which adapters learn the shapes
 
@@ -51,6 +51,8 @@ class Distiller(nn.Module):
             raise ConfigError("distillation needs at least one teacher; train one with `skystill train`.")
         self.methods = nn.ModuleList(method if n == 0 else deepcopy(method) for n in range(len(self.teachers)))
         self.caches: tuple[TeacherCache, ...] = ()
+        # Is told what student and first teacher said of a batch and all terms of it, for a look inside.
+        self.observer: Callable[[Knowledge, Knowledge, dict[str, Tensor]], None] | None = None
         for teacher in self.teachers:
             check_pair(student, teacher)
             teacher.requires_grad_(False).eval()
@@ -122,6 +124,8 @@ class Distiller(nn.Module):
                 terms[name] = terms.get(name, torch.zeros_like(value)) + value / len(self.teachers)
         for name, value in terms.items():
             losses[f"kd_{name}" if name in losses else name] = value
+        if self.observer is not None:
+            self.observer(output.knowledge.detach(), lessons[0], losses)
         return losses
 
     def _lessons(self, images: Tensor, targets: list[Targets]) -> list[Knowledge]:
@@ -133,6 +137,14 @@ class Distiller(nn.Module):
     def matrices(self) -> dict[str, Tensor]:
         """The first teacher's binding matrices of the last step."""
         return self._each()[0].matrices()
+
+    def bindings(self) -> dict[str, Tensor]:
+        """The same for each image: name -> (B, L_s, L_t)."""
+        return self._each()[0].bindings()
+
+    def taught(self, dense_t: Dense, targets: list[Targets]) -> dict[str, Tensor]:
+        """Where the first teacher's method teaches, see Method."""
+        return self._each()[0].taught(dense_t, targets)
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from skystill.structures import Knowledge, Targets
+from skystill.structures import Dense, Knowledge, Targets
 
 
 class Method(nn.Module, ABC):
@@ -27,6 +27,15 @@ class Method(nn.Module, ABC):
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
         """Scalar terms by name, already weighted. The teacher's tensors carry no gradient."""
 
+    def bindings(self) -> dict[str, Tensor]:
+        """What the last step bound to what in each image, for logs, without gradient: name -> (B, L_s, L_t) or (B, L,
+        L)."""
+        return {}
+
     def matrices(self) -> dict[str, Tensor]:
-        """What the last step bound to what, for logs: name -> (L_s, L_t) or (L, L)."""
+        """The bindings' means over the images: name -> (L_s, L_t) or (L, L)."""
+        return {name: binding.mean(0) for name, binding in self.bindings().items()}
+
+    def taught(self, dense_t: Dense, targets: list[Targets]) -> dict[str, Tensor]:
+        """The places of dense_t where this method teaches, for pictures: region -> bool (B, N)."""
         return {}

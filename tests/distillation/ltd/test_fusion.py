@@ -86,11 +86,21 @@ def test_a_level_is_fed_only_from_its_own_and_coarser_ones(fusion: Fusion, pyram
     assert beta[-1, -1] == 1
 
 
+def test_beta_of_an_image_is_that_of_the_image_alone(fusion: Fusion, pyramid: tuple[Tensor, ...]) -> None:
+    fusion(pyramid)
+    beta = fusion.beta()
+    assert beta.shape == (2, 4, 4)
+    assert not torch.allclose(beta[0], beta[1])
+    for image in (0, 1):
+        fusion(tuple(s[image : image + 1] for s in pyramid))
+        assert torch.allclose(beta[image], fusion.mean_beta(), atol=1e-6)
+
+
 def test_one_level_is_only_reduced(pyramid: tuple[Tensor, ...]) -> None:
     one = Fusion([5], 4, lambda c: nn.Identity())
     (f,) = one(pyramid[:1])
     assert torch.allclose(f, F.conv2d(pyramid[0], one.reduce[0][0].weight))  # type: ignore[index]
-    assert one.mean_beta().tolist() == [[1.0]]
+    assert one.beta().tolist() == [[[1.0]], [[1.0]]]
 
 
 def test_gradients_reach_every_gate(pyramid: tuple[Tensor, ...]) -> None:

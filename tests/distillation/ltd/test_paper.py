@@ -293,6 +293,26 @@ def test_matrices_show_the_binding_of_the_last_step(
     assert all(m.shape == (3, 3) and not m.requires_grad for m in shown.values())
     if "alpha" in shown:
         assert torch.allclose(shown["alpha"].sum(1), torch.ones(3))
+    each = method.bindings()
+    assert set(each) == names
+    assert all(torch.equal(each[name].mean(0), shown[name]) and len(each[name]) == 2 for name in names)
+
+
+@pytest.mark.parametrize("regions", ["disentangled", "shared"])
+def test_what_is_taught_where_is_what_the_terms_take(
+    pair: tuple[Knowledge, Knowledge], two_images: list[Targets], regions: str
+) -> None:
+    student, teacher = pair
+    assert student.dense is not None
+    assert teacher.dense is not None
+    method = built(student, teacher, regions=regions, sem=1.0, loc=1.0)
+    taught = method.taught(teacher.dense, two_images)
+    assert list(taught) == ["R_sem", "R_loc"]
+    assert torch.equal(*taught.values()) == (regions == "shared")
+    terms = method(student, teacher, two_images)
+    assert torch.equal(terms["sem"], semantic_loss(student.dense, teacher.dense, taught["R_sem"]))
+    assert torch.equal(terms["loc"], localization_loss(student.dense, teacher.dense, taught["R_loc"]))
+    assert built(student, teacher, sem=0.0, loc=0.0).taught(teacher.dense, two_images) == {}
 
 
 def test_a_method_can_be_copied_after_a_step(pair: tuple[Knowledge, Knowledge], two_images: list[Targets]) -> None:

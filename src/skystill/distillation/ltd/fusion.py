@@ -24,12 +24,13 @@ class Fusion(nn.Module):
         self.reduce = nn.ModuleList(nn.Sequential(nn.Conv2d(c, width, 1, bias=False), norm(width)) for c in inputs)
         self.gates = nn.ModuleList(nn.Conv2d(2 * width, 2, 1) for _ in inputs[:-1])
         self._gates: list[Tensor] = []
+        self._images = 0
 
     def forward(self, pyramid: tuple[Tensor, ...]) -> list[Tensor]:
         """pyramid: (B, C_i, H_i, W_i), fine to coarse. Returns (B, width, H_i, W_i) a level."""
         x = [reduce(s) for reduce, s in zip(self.reduce, pyramid, strict=True)]
         fused = [x[-1]]
-        self._gates = []
+        self._gates, self._images = [], len(fused[0])
         for i in range(len(x) - 2, -1, -1):
             up = F.interpolate(fused[0], size=x[i].shape[2:])
             g = self.gates[i](torch.cat([x[i], up], 1)).sigmoid()
@@ -42,8 +43,12 @@ class Fusion(nn.Module):
         return {**self.__dict__, "_gates": []}
 
     def mean_beta(self) -> Tensor:
-        """(L, L) mean of beta(i<-j) over batch and cells of the last forward; row i: calibrated level, column j:
-        student level."""
+        """(L, L) mean of `beta` over the images."""
+        return self.beta().mean(0)
+
+    def beta(self) -> Tensor:
+        """(B, L, L) mean of beta(i<-j) over the cells of each image of the last forward; row i: calibrated level,
+        column j: student level."""
         levels = len(self.reduce)
         rows: list[Tensor] = []
         weights: dict[int, Tensor] = {}
@@ -55,6 +60,7 @@ class Fusion(nn.Module):
                 size = g.shape[2:]
                 weights = {j: g[:, 1:] * F.interpolate(w, size=size) for j, w in weights.items()}
                 weights[i] = g[:, :1]
-            zero = weights[i].new_zeros(())
-            rows.insert(0, torch.stack([weights[j].mean() if j in weights else zero for j in range(levels)]))
-        return torch.stack(rows)
+            zero = weights[i].new_zeros(1)
+            means = [weights[j].mean((1, 2, 3)) if j in weights else zero for j in range(levels)]
+            rows.insert(0, torch.stack([mean.expand(self._images) for mean in means], 1))
+        return torch.stack(rows, 1)

@@ -17,13 +17,13 @@ from skystill.distillation.ltd.ccd import (
 )
 from skystill.distillation.ltd.lic import LIC, Pointwise
 from skystill.distillation.ltd.regional import RegionalBinding
-from skystill.distillation.ltd.regions import find_regions
+from skystill.distillation.ltd.regions import Regions, find_regions
 from skystill.distillation.ltd.tasd import box_imitation_loss, localization_loss, semantic_loss
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import same_grid
 from skystill.distillation.schedule import fade_out, warm_up
 from skystill.errors import ConfigError
-from skystill.structures import Knowledge, Targets
+from skystill.structures import Dense, Knowledge, Targets
 
 Binding = Literal["fusion", "lic", "explicit", "related", "regional", "both"]
 RegionsOf = Literal["disentangled", "shared"]
@@ -86,7 +86,7 @@ class LTD(Method):
         self.implicit: ImplicitBinding | None = None
         self.explicit: CrossDistances | None = None
         self.regional: RegionalBinding | None = None
-        self._seen: dict[str, Tensor] = {}
+        self._bindings: dict[str, Tensor] = {}
 
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
         """Makes the adapters for these pyramids and checks that the heads share places."""
@@ -109,14 +109,12 @@ class LTD(Method):
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
         """See Method."""
         terms: dict[str, Tensor] = {}
-        self._seen = {}
+        self._bindings = {}
         if self.ccd:
             terms |= self._calibrate(student.pyramid, teacher.pyramid, targets)
         if self.sem or self.loc:
             dense_s, dense_t = same_grid(student, teacher)
-            regions = find_regions(dense_t, targets, self.core, self.sure, self.low)
-            if self.regions == "shared":
-                regions = regions.shared()
+            regions = self._regions(dense_t, targets)
             if self.sem:
                 terms["sem"] = self.sem * semantic_loss(dense_s, dense_t, regions.sem)
             if self.loc:
@@ -132,13 +130,13 @@ class LTD(Method):
         weight = self.ccd * warm_up(self.progress, self.warmup)
         if self.regional is not None:
             loss, alpha = self.regional(pyramid_s, pyramid_t, targets)
-            self._seen["alpha"] = alpha.mean(0)
+            self._bindings["alpha"] = alpha
             return {"ccd": weight * loss}
         loss = beta = pyramid_s[0].new_zeros(())
         if self.implicit is not None:
             loss = loss + self.implicit(pyramid_s, pyramid_t)
-            beta = self.implicit.fusion.mean_beta()
-            self._seen["beta"] = beta.detach()
+            beta = self.implicit.fusion.beta()
+            self._bindings["beta"] = beta.detach()
         if self.explicit is None:
             return {"ccd": weight * loss}
         share = fade_out(self.progress, *self.fade) if self.binding == "both" else 1.0
@@ -151,15 +149,23 @@ class LTD(Method):
             alpha = self.explicit.weights(pyramid_s, pyramid_t)
         else:
             alpha = relatedness(distances, self.explicit.gap, self.tau_bind, self.rho)
-        mean_alpha = alpha.mean(0).detach()
-        self._seen["alpha"] = mean_alpha
+        self._bindings["alpha"] = alpha.detach()
         terms = {"ccd": weight * (loss + share * bound(alpha, distances))}
         if self.binding == "both":
             assert self.implicit is not None
-            terms["gates"] = share * gate_lesson(mean_alpha, beta, self.implicit.partner)
+            terms["gates"] = share * gate_lesson(alpha.mean(0).detach(), beta.mean(0), self.implicit.partner)
         return terms
 
-    def matrices(self) -> dict[str, Tensor]:
-        """alpha (L_s, L_t): which teacher levels each student level learned from; beta (L_s, L_s): which student
+    def bindings(self) -> dict[str, Tensor]:
+        """alpha (B, L_s, L_t): which teacher levels each student level learned from; beta (B, L_s, L_s): which student
         levels fed each."""
-        return dict(self._seen)
+        return dict(self._bindings)
+
+    def taught(self, dense_t: Dense, targets: list[Targets]) -> dict[str, Tensor]:
+        """R_sem and R_loc of the terms that have a weight."""
+        regions = self._regions(dense_t, targets)
+        return ({"R_sem": regions.sem} if self.sem else {}) | ({"R_loc": regions.loc} if self.loc else {})
+
+    def _regions(self, dense_t: Dense, targets: list[Targets]) -> Regions:
+        regions = find_regions(dense_t, targets, self.core, self.sure, self.low)
+        return regions.shared() if self.regions == "shared" else regions

@@ -18,7 +18,7 @@ from skystill.distillation.maps import pooled_errors, spatial_attention
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import same_grid
 from skystill.errors import ConfigError
-from skystill.structures import Knowledge, Targets
+from skystill.structures import Dense, Knowledge, Targets
 
 _GRID = {4: 1 / 2, 2: 1 / 4, 1: 1 / 8}  # l -> c_l of the pooled terms
 
@@ -88,7 +88,7 @@ class LTDReleased(Method):
         feats_t = [teacher.pyramid[j] for _, j in self.levels]
         att = ccd = torch.zeros((), device=feats_s[0].device)
         fused = self.fusion(feats_s)
-        self._beta = self.fusion.mean_beta().detach()
+        self._beta = self.fusion.beta().detach()
         for s, t, f, phi, lic, norm in zip(feats_s, feats_t, fused, self.phi, self.lic, self.norm, strict=True):
             adapted = phi(s)
             att = att + attention_imitation(adapted, s, t)
@@ -107,6 +107,11 @@ class LTDReleased(Method):
             terms[f"kd{suffix}"] = self.kd * released_kd(z_s, z_t) / self.divisor
         return terms
 
-    def matrices(self) -> dict[str, Tensor]:
-        """beta (L, L): which student levels fed each calibrated level."""
+    def bindings(self) -> dict[str, Tensor]:
+        """beta (B, L, L): which student levels fed each calibrated level."""
         return {} if self._beta is None else {"beta": self._beta}
+
+    def taught(self, dense_t: Dense, targets: list[Targets]) -> dict[str, Tensor]:
+        """positives: where ld and kd teach. ring: where ld_vlr and kd_vlr do."""
+        regions = find_regions(dense_t, targets)
+        return {"positives": regions.positives, "ring": regions.ring}

@@ -64,9 +64,9 @@ class ReviewKD(Method):
         losses = []
         for f, expand, j in zip(self.fusion(student.pyramid), self.expand, self.partner, strict=True):
             losses.append(hierarchical_context_loss(*at_common_size(expand(f), teacher.pyramid[j])))
-        self._beta = self.fusion.mean_beta().detach()
+        self._beta = self.fusion.beta().detach()
         return {"reviewkd": self.weight * torch.stack(losses).mean()}
 
-    def matrices(self) -> dict[str, Tensor]:
-        """beta (L_s, L_s): which student levels fed each fused level."""
+    def bindings(self) -> dict[str, Tensor]:
+        """beta (B, L_s, L_s): which student levels fed each fused level."""
         return {} if self._beta is None else {"beta": self._beta}

@@ -41,9 +41,9 @@ class SemCKD(Method):
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
         """See Method."""
         alpha = self.binding.weights(student.pyramid, teacher.pyramid)
-        self._alpha = alpha.mean(0).detach()
+        self._alpha = alpha.detach()
         return {"semckd": self.weight * bound(alpha, self.binding.distances(student.pyramid, teacher.pyramid))}
 
-    def matrices(self) -> dict[str, Tensor]:
-        """alpha (L_s, L_t): which teacher levels each student level learned from."""
+    def bindings(self) -> dict[str, Tensor]:
+        """alpha (B, L_s, L_t): which teacher levels each student level learned from."""
         return {} if self._alpha is None else {"alpha": self._alpha}
