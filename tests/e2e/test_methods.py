@@ -69,6 +69,26 @@ def test_crosskd_takes_live_teachers_and_a_cache(place: Path) -> None:
     assert other == pytest.approx(one, rel=0.02)  # float16
 
 
+def test_a_run_is_looked_into_and_the_report_shows_it(place: Path) -> None:
+    out, page = place / "looked", place / "report.html"
+    cache = ["--data.replay", "1", "--data.crop", "96", "--teacher.cache", str(place / "lessons")]
+    assert distill(place, "--method", "[ltd]", "--trainer.inspect_every", "1", *cache, "--out", str(out)) == 0
+    columns = logged(out)
+    assert {"grad_neck/ccd", "grad_head/sem", "teacher/iou", "student/score", "train/ccd", "val/ap"} <= columns
+    assert any(key.startswith("alpha_entropy/") for key in columns)
+    assert [p.name for p in (out / "inside").iterdir()] == ["epoch_001.png"]
+    assert main(["compare", str(out), "--split", "val"]) == 0
+    assert main(["report", str(out), "--split", "val", "--out", str(page)]) == 0
+    html = page.read_text()
+    assert "<h2>Inside the distillation</h2>" in html
+    assert "tiny ltd seed 0, epoch 1: where a few training views were taught" in html
+    assert "data:image/jpeg;base64," in html
+    again = ["distill", str(out / "recipe.yaml"), "--trainer.inspect_every", "0", "--out", str(place / "unseen")]
+    assert main(again) == 0
+    one, other = (load(f / "student.safetensors").state_dict() for f in (out, place / "unseen"))
+    assert all(value.equal(other[key]) for key, value in one.items())
+
+
 def first(folder: Path, term: str) -> float:
     with (folder / "metrics.csv").open() as file:
         return next(float(row[term]) for row in csv.DictReader(file) if row.get(term))

@@ -15,8 +15,10 @@ from skystill.evaluation.plots import (
     compare_bars,
     confusion,
     figure_to_svg,
+    matrix_grid,
     png_data_uri,
     pr_curves,
+    step_lines,
     svg_data_uri,
     training_curves,
 )
@@ -109,6 +111,47 @@ def test_binding_matrices_name_levels_and_share_a_scale():
 def test_numbers_stand_out_from_their_cell():
     (axes,) = binding_matrices({"alpha": [[0.0, 1.0]]}).axes
     assert [to_hex(text.get_color()) for text in axes.texts] == ["#222222", "#ffffff"]
+
+
+def test_matrix_grid_puts_each_matrix_in_its_place_on_one_scale():
+    matrices = {("small", "epoch 1"): [[0.5, 0.5]], ("large", "epoch 9"): [[0.0, 2.0]]}
+    figure = matrix_grid("ltd_beta", ["small", "large"], ["epoch 1", "epoch 9"], matrices)
+    shown = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title(loc="left") for axes in shown] == ["small, epoch 1", "large, epoch 9"]
+    assert [figure.axes.index(axes) for axes in shown] == [0, 3]
+    assert [texts(axes) for axes in shown] == [["0.50", "0.50"], ["0.00", "2.00"]]
+    assert {axes.images[0].get_clim() for axes in shown} == {(0, 2)}
+    assert {(axes.get_ylabel(), axes.get_xlabel()) for axes in shown} == {("calibrated level", "student level")}
+    (axes,) = matrix_grid("alpha", ["a"], ["b"], {("a", "b"): [[1.0]]}).axes
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("student level", "teacher level")
+
+
+def test_step_lines_have_a_panel_a_quantity_and_a_colour_a_name():
+    figure = step_lines(
+        {"neck": {"ccd": [(0, 1.0), (5, 0.0), (10, 0.1)], "gone": [(0, 0.0)]}, "head": {"sem": [(0, 2.0)]}}, log=True
+    )
+    neck, head = figure.axes
+    assert [line.get_label() for line in neck.get_lines()] == ["ccd"]  # what is never above 0 has no line
+    assert neck.get_lines()[0].get_xydata().tolist() == [[0, 1.0], [10, 0.1]]
+    assert head.get_lines()[0].get_xydata().tolist() == [[0, 2.0]]
+    assert [to_hex(axes.get_lines()[0].get_color()) for axes in figure.axes] == [PALETTE[0].lower(), PALETTE[2].lower()]
+    assert {axes.get_yscale() for axes in figure.axes} == {"log"}
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ccd", "sem"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["neck", "head"]
+
+
+def test_many_steps_are_pale_behind_their_running_mean():
+    points = [(float(k), k % 2) for k in range(45)]
+    (axes,) = step_lines({"entropy": {"small": points}}).axes
+    pale, mean = axes.get_lines()
+    assert pale.get_xydata().tolist() == [list(p) for p in points]
+    assert mean.get_xdata().tolist() == list(range(1, 44))
+    assert mean.get_ydata() == pytest.approx(
+        [(points[k - 1][1] + points[k][1] + points[k + 1][1]) / 3 for k in range(1, 44)]
+    )
+    assert (axes.get_yscale(), axes.get_ylim()) == ("linear", (0, 1.02))
+    (empty,) = step_lines({}).axes
+    assert not empty.has_data()
 
 
 def test_compare_bars_show_the_mean_and_each_seed():

@@ -45,6 +45,7 @@ def report(runs: list[str], out: str = "report.html", split: Literal["val", "tes
         split: Which scores to show.
     """
     from skystill.evaluation.compare import compare_plot, read_runs
+    from skystill.evaluation.inside import inside_section
     from skystill.evaluation.plots import svg_data_uri
     from skystill.evaluation.report import Section, write_report
     from skystill.evaluation.sections import bindings_section, curves_section, errors_section, scores_table
@@ -59,5 +60,6 @@ def report(runs: list[str], out: str = "report.html", split: Literal["val", "tes
             f"metrics.json of {name}": json.dumps(run.metrics, indent=1) for name, run in zip(names, read, strict=True)
         },
     )
-    sections = [scores, *errors_section(read, split), curves_section(read), *bindings_section(read)]
+    binding = [*bindings_section(read), *inside_section(read)]
+    sections = [scores, *errors_section(read, split), curves_section(read), *binding]
     print(f"wrote {write_report(Path(out), 'skystill: runs side by side', ', '.join(names), sections)}")

@@ -10,6 +10,7 @@ import base64
 import io
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -214,6 +215,71 @@ def cost_scatter(points: Mapping[str, tuple[float, float]], cost: str, score: st
             axes.annotate(name, (x, y), xytext=(6, 3), textcoords="offset points", fontsize=8)
         axes.set(xlabel=cost, ylabel=score, xlim=(0, None))
         axes.margins(x=0.15, y=0.15)
+    return figure
+
+
+def step_lines(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], log: bool = False) -> Figure:
+    """A panel per quantity, a named line per series over the steps; many points are pale behind their running mean.
+
+    panels: title -> name -> (step, value). A name has one colour in all panels. Values are shares from 0 to 1, or with
+    `log` of any size on a logarithmic scale, where those that are not above 0 are left out.
+    """
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    with _style():
+        figure, grid = _panels(1, max(1, len(panels)), width=4.4, height=2.9)
+        for axes in grid[1:]:
+            axes.sharex(grid[0])
+        for axes, (title, lines) in zip(grid, panels.items(), strict=False):
+            for name, points in lines.items():
+                shown = np.array([(x, y) for x, y in points if y > 0 or not log], dtype=np.float64)
+                if len(shown) == 0:
+                    continue
+                number = names.index(name)
+                how: dict[str, Any] = {"color": PALETTE[number % 7], "linestyle": _DASHES[number // 7 % 3]}
+                window = max(1, len(shown) // 15)
+                smooth = np.convolve(shown[:, 1], np.ones(window) / window, mode="valid")
+                if window > 1:
+                    axes.plot(*shown.T, **how, linewidth=0.8, alpha=0.25)
+                middle = shown[(window - 1) // 2 : (window - 1) // 2 + len(smooth), 0]
+                axes.plot(middle, smooth, **how, label=name, marker="o" if len(shown) < 6 else None, markersize=4)
+            axes.set(title=title, xlabel="step")
+            axes.locator_params(axis="x", integer=True)
+            if not log:
+                axes.set_ylim(0, 1.02)
+            elif axes.has_data():
+                axes.set_yscale("log")
+        handles = {str(line.get_label()): line for axes in grid for line in axes.get_lines()}
+        shown_names = [name for name in names if name in handles]
+        if shown_names:
+            figure.legend([handles[n] for n in shown_names], shown_names, loc="outside right upper")
+    return figure
+
+
+def matrix_grid(
+    name: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    matrices: Mapping[tuple[str, str], ArrayLike],
+    first_level: int = 3,
+) -> Figure:
+    """One binding under several conditions: a grid of heat maps, all on one scale.
+
+    name: of the binding, whose axes are as in `binding_matrices`. rows, columns: their names, at least one each.
+    matrices: (row, column) -> matrix; what is lacking stays empty. first_level: as in `binding_matrices`.
+    """
+    of_rows, of_columns = _BINDING_AXES.get(name.rpartition("_")[2], ("student level", "teacher level"))
+    values = {place: np.asarray(matrix, dtype=np.float64) for place, matrix in matrices.items()}
+    limit = max([float(np.nanmax(value)) for value in values.values()] or [1.0])
+    with _style():
+        figure, grid = _panels(len(rows), len(columns), width=2.5, height=2.4)
+        for axes, place in zip(grid, product(rows, columns), strict=True):
+            if place not in values:
+                axes.set_axis_off()
+                continue
+            value = values[place]
+            _heat(axes, value, [[f"{v:.2f}" for v in line] for line in value], limit)
+            _name_cells(axes, *([f"P{first_level + i}" for i in range(count)] for count in value.shape))
+            axes.set(title=", ".join(place), xlabel=of_columns, ylabel=of_rows)
     return figure
 
 

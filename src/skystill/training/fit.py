@@ -30,6 +30,7 @@ from skystill.evaluation.errors import evaluate_errors
 from skystill.files import whole_file
 from skystill.training.callbacks import BestWeights, StepTimer
 from skystill.training.folder import run_folder
+from skystill.training.inside import Inside
 from skystill.training.lessons import fill_caches
 from skystill.training.loop import make_trainer, run_loop
 from skystill.training.recipe import Recipe
@@ -69,7 +70,8 @@ def _run(recipe: Recipe, method: str, resume: bool) -> Path:
         detector.compile()
     timer, best = StepTimer(), BestWeights(folder / "best.safetensors", {"method": method, "seed": recipe.seed})
     compares = recipe.trainer.epochs > recipe.trainer.val_every and "val" in data.datasets
-    trainer = make_trainer(recipe, folder, [timer, best] if compares else [timer])
+    inside = [Inside(folder / "inside", recipe.trainer.inspect_every)] if recipe.trainer.inspect_every else []
+    trainer = make_trainer(recipe, folder, [timer, *([best] if compares else []), *inside])
     if isinstance(task, Distill) and recipe.teacher.cache is not None:
         task.distiller.use_caches(
             fill_caches(task.distiller, recipe.teacher, data, trainer.strategy.root_device, recipe.seed)

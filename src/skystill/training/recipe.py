@@ -118,6 +118,8 @@ class TrainerConfig:
         max_dets: detections an image that count in COCO's protocol.
         loggers: further Lightning loggers, each {class_path: ..., init_args: {...}}. CSV and TensorBoard are always on.
         progress: draw a progress bar on a terminal; otherwise, and into files, one line an epoch.
+        inspect_every: steps between looks inside a distillation: gradients of each term, bindings by object size, what
+            teacher and student know, pictures; 0 never looks.
     """
 
     epochs: int = 12
@@ -134,6 +136,7 @@ class TrainerConfig:
     max_dets: int = 500
     loggers: list[dict[str, Any]] = field(default_factory=list)
     progress: bool = True
+    inspect_every: int = 0
 
 
 @dataclass
@@ -174,6 +177,7 @@ class Recipe:
             "trainer.val_every": (self.trainer.val_every, 1),
             "trainer.max_dets": (self.trainer.max_dets, 1),
             "trainer.clip": (self.trainer.clip, 0),
+            "trainer.inspect_every": (self.trainer.inspect_every, 0),
             "optim.warmup": (self.optim.warmup, 0),
             "optim.momentum": (self.optim.momentum, 0),
             "optim.weight_decay": (self.optim.weight_decay, 0),
@@ -194,8 +198,24 @@ class Recipe:
             raise ConfigError(
                 "teacher.cache needs a finite number of views of each image. Give data.replay, e.g. --data.replay 8."
             )
+        if self.trainer.inspect_every:
+            self._check_inspection()
         if not 0 <= self.optim.ema < 1:
             raise ConfigError(f"optim.ema is {self.optim.ema}. Give a decay from 0 (off) to below 1.")
+
+    def _check_inspection(self) -> None:
+        """A look inside takes gradients term by term, for which the whole model must be in one process, uncompiled."""
+        trainer = self.trainer
+        if trainer.compile:
+            raise ConfigError(
+                "trainer.inspect_every takes gradients term by term, which a compiled detector does not give. "
+                "Turn trainer.compile off, or set inspect_every to 0."
+            )
+        if trainer.strategy != "auto" and not trainer.strategy.startswith("ddp"):
+            raise ConfigError(
+                f"trainer.inspect_every needs every weight in one process, and strategy {trainer.strategy} may part "
+                "them. Use auto or ddp, or set inspect_every to 0."
+            )
 
     def write(self, path: Path) -> None:
         """The resolved recipe as YAML that can be run again."""
