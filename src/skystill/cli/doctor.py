@@ -61,7 +61,7 @@ def admit(recipe: Recipe) -> None:
     console, count = Console(), 0
     for finding in examine(recipe):
         if finding.state == "red":
-            raise ConfigError(finding.says)
+            raise finding.error or ConfigError(finding.says)
         if finding.state == "yellow":
             _show(console, finding)
         count += 1

@@ -42,7 +42,7 @@ def examine(recipe: Recipe) -> Iterator[Finding]:
         try:
             yield from part(patient)
         except SkystillError as error:
-            yield Finding(name, "red", str(error))
+            yield Finding(name, "red", str(error), error)
             return
 
 
