@@ -52,7 +52,7 @@ def at_common_size(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return resize_down(a, size), resize_down(b, size)
 
 
-def standardise(x: Tensor, eps: float = 1e-6) -> Tensor:
+def standardise(x: Tensor, eps: float | Tensor = 1e-6) -> Tensor:
     """(B, C, H, W) or (B, C, P) with zero mean and unit variance per channel over batch and places.
 
     With fewer than 32 samples a channel, every image is standardised over its own channels and places instead.

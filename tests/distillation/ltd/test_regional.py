@@ -32,32 +32,41 @@ def truth(*boxes: list[float]) -> Targets:
     return Targets(torch.tensor(boxes).reshape(-1, len(boxes[0])), torch.zeros(len(boxes), dtype=torch.int64))
 
 
-def test_the_loss_is_the_formula(pair: tuple[Knowledge, Knowledge]) -> None:
-    student, teacher = pair
-    targets = [truth([4.0, 4, 20, 12], [30, 30, 60, 60]), Targets.empty()]
-    method = made(student, teacher).requires_grad_(False)
+@pytest.mark.parametrize("batch", [2, 5])
+def test_the_loss_is_the_formula(make_knowledge: MakeKnowledge, batch: int) -> None:
+    student = make_knowledge(1, channels=6, side=64, batch=batch)
+    teacher = make_knowledge(2, channels=10, side=64, strides=(4, 8, 16, 32), batch=batch)
+    targets = [truth([4.0, 4, 20, 12], [30, 30, 60, 60])] + [Targets.empty()] * (batch - 1)
+    method = made(student, teacher, 64 * batch).requires_grad_(False)
     torch.manual_seed(3)
     loss, alpha = method(student.pyramid, teacher.pyramid, targets)
     torch.manual_seed(3)
     points, region = draw_points(targets, 64, 0.5, (64, 64))
 
     def cells(level: Tensor, stride: int) -> Tensor:
-        """(B, P, C) by hand."""
-        rows = [[level[b, :, int(y // stride), int(x // stride)] for x, y in points[b].tolist()] for b in range(2)]
+        """(B, P, C) by hand; of more than three images without their mean."""
+        shared = sum(level) / batch if batch > 3 else torch.zeros_like(level[0])
+        rows = [
+            [(image - shared)[:, int(y // stride), int(x // stride)] for x, y in points[b].tolist()]
+            for b, image in enumerate(level)
+        ]
         return torch.stack([torch.stack(row) for row in rows])
 
-    def standard(x: Tensor) -> Tensor:
+    def standard(x: Tensor, floor: Tensor | float = 0.0) -> Tensor:
         flat = x.flatten(0, 1)
-        return ((flat - flat.mean(0)) / (flat.var(0, correction=0) + 1e-6).sqrt()).view_as(x)
+        return ((flat - flat.mean(0)) / (flat.var(0, correction=0) + 1e-6 + floor).sqrt()).view_as(x)
 
     seen_s = [
         standard(cells(s, stride) @ phi.weight[:, :, 0, 0].T + phi.bias)
         for s, stride, phi in zip(student.pyramid, student.strides, method.adapt, strict=True)
     ]
-    seen_t = [standard(cells(t, stride)) for t, stride in zip(teacher.pyramid, teacher.strides, strict=True)]
-    expected, mean_alpha = 0.0, torch.zeros(2, 3, 4)
+    seen_t = [
+        standard(cells(t, stride), 1e-3 * t.transpose(0, 1).flatten(1).var(1, correction=0))
+        for t, stride in zip(teacher.pyramid, teacher.strides, strict=True)
+    ]
+    expected, mean_alpha = 0.0, torch.zeros(batch, 3, 4)
     for i, s in enumerate(seen_s):
-        d = torch.stack([((s - t) ** 2).mean(2) / 2 for t in seen_t], 2)  # (B, P, L_t)
+        d = torch.stack([1 - (s * t).mean(2) for t in seen_t], 2)  # (B, P, L_t)
         for number in region.unique().tolist():
             where = region == number
             logits = [
@@ -68,7 +77,7 @@ def test_the_loss_is_the_formula(pair: tuple[Knowledge, Knowledge]) -> None:
             expected += float((d[where] * powers).sum())
             image = int(where.any(1).nonzero()[0])
             mean_alpha[image, i] += powers * where.sum() / 64
-    assert float(loss) == pytest.approx(expected / (3 * 2 * 64), rel=1e-4)
+    assert float(loss) == pytest.approx(expected / (3 * batch * 64), rel=1e-4)
     torch.testing.assert_close(alpha, mean_alpha, rtol=1e-4, atol=1e-5)
 
 
@@ -131,11 +140,23 @@ def test_a_small_and_a_large_object_bind_to_other_levels() -> None:
     assert lower[1] > 0.9
 
 
+def test_a_pattern_that_all_images_share_is_no_lesson() -> None:
+    """What padding draws on a level is easy to imitate; a binding by ease would run to it."""
+    gen = torch.Generator().manual_seed(0)
+    s = torch.randn(6, 4, 8, 8, generator=gen)
+    pattern = torch.randn(1, 4, 4, 4, generator=gen).expand(6, -1, -1, -1)
+    student = s + 3 * pattern.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    method = RegionalBinding(Knowledge((student,), (8,)), Knowledge((s, pattern), (8, 16)), 6000, 0.0, TAU, 0.0)
+    loss, alpha = method((student,), (s, pattern), [Targets.empty()] * 6)
+    assert float(alpha[:, 0, 0].min()) > 0.9
+    assert float(loss) < 0.1  # it is s that is learned, and all of it is there
+
+
 def test_equal_pyramids_are_at_distance_zero(make_knowledge: MakeKnowledge, two_images: list[Targets]) -> None:
     same = make_knowledge(1, channels=6, side=64)
     method = RegionalBinding(same, same, 128, 0.5, TAU, 1000.0)  # every level bound to itself
     loss, alpha = method(same.pyramid, same.pyramid, two_images)
-    assert float(loss) == pytest.approx(0, abs=1e-5)
+    assert float(loss) == pytest.approx(0, abs=2e-3)  # but for the floor of what counts as content
     torch.testing.assert_close(alpha, torch.eye(3).expand(2, 3, 3))
 
 
@@ -154,7 +175,10 @@ def test_ltd_trains_by_it(pair: tuple[Knowledge, Knowledge], two_images: list[Ta
         2 * float(method.regional(student.pyramid, teacher.pyramid, two_images)[0])
     )
     terms["ccd"].backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in (*leaves, *method.parameters()))
+    assert all(
+        p.grad is not None and p.grad.abs().sum() > 0
+        for p in (*leaves, *(w for w in method.parameters() if w.ndim > 1))
+    )
     assert method.matrices()["alpha"].sum(1).tolist() == pytest.approx([1, 1, 1])
 
 

@@ -3,12 +3,18 @@
 At random points p, half of them inside objects (every object as likely as any other, however small) and half anywhere,
 levels are compared cell against cell: the cell of student level i that p lies in with the cell of teacher level j.
 
-d_ij(p)    = 1/2 mean_c (phi_i(s_i)(p) - t_j(p))^2     channels standardised over all points of the batch
+d_ij(p)     = 1 - mean_c phi_i(s_i)(p) t_j(p)     channels without what is the same in every image, standardised
 alpha_ij(o) = softmax_j((1 - mean_{p in o} d_ij(p)) / tau - rho |log2 stride_i - log2 stride_j|)     without gradient
 L          = mean_p 1/L_s sum_ij alpha_ij(o(p)) d_ij(p)
 
 o(p) is the object that p lies in; points anywhere are a region of their image. So a small object binds to the levels
 that see it, and a large one beside it to others; and objects, a few cells in a hundred, are half of the lesson.
+
+What is the same in every image: zero padding draws a pattern on deep levels that depends on the place alone. Where a
+level has little else to say (on thermal UAV images with objects below 60 px a teacher's level of stride 32 had nothing
+else), any student learns the pattern at once, the level counts as the easiest, and a binding by ease runs to it. So
+each map loses its mean over the batch at every place, and a level that has nothing left is at distance 1 from all.
+
 Ours, not the paper's. Equal weight for few object cells: after FGD's area normalisation (CVPR 2022).
 B batch, P points, M objects, L_s and L_t levels.
 """
@@ -25,6 +31,8 @@ from skystill.errors import ConfigError
 from skystill.structures import Knowledge, Targets
 
 _LEAST = 32  # points of an image, however large the batch
+_BATCH = 4  # images from which a mean over the batch is what they share; fewer are left as they are
+_FLOOR, _EPS = 1e-3, 1e-6  # what counts as nothing left: this share of a channel's variance, or variance
 
 
 class RegionalBinding(nn.Module):
@@ -58,11 +66,14 @@ class RegionalBinding(nn.Module):
         points, region = draw_points(targets, max(self.places // len(targets), _LEAST), self.focus, (height, width))
         points, region = points.to(pyramid_s[0].device), region.to(pyramid_s[0].device)
         seen_s = [
-            standardise(phi(_at(s, points, stride)[..., None])[..., 0])
+            standardise(phi(_content(s, points, stride)[..., None])[..., 0])
             for phi, s, stride in zip(self.adapt, pyramid_s, self.strides[0], strict=True)
         ]
-        seen_t = [standardise(_at(t, points, stride)) for t, stride in zip(pyramid_t, self.strides[1], strict=True)]
-        rows = [torch.stack([(s - t).square().mean(1) / 2 for t in seen_t], 2) for s in seen_s]
+        seen_t = [
+            standardise(_content(t, points, stride), _EPS + _FLOOR * t.var((0, 2, 3), correction=0)[:, None])
+            for t, stride in zip(pyramid_t, self.strides[1], strict=True)
+        ]
+        rows = [torch.stack([1 - (s * t).mean(1) for t in seen_t], 2) for s in seen_s]
         distances = torch.stack(rows, 2)  # (B, P, L_s, L_t)
         alpha = self._bind(distances.detach(), region)
         return (alpha * distances).sum(3).mean(), alpha.mean(1)
@@ -103,10 +114,11 @@ def _inside(boxes: Tensor) -> Tensor:
     return boxes[:, :2] + torch.stack([x * cos - y * sin, x * sin + y * cos], 1)
 
 
-def _at(x: Tensor, points: Tensor, stride: int) -> Tensor:
-    """(B, C, P) the cells of (B, C, H, W) that points (B, P, 2) lie in."""
+def _content(x: Tensor, points: Tensor, stride: int) -> Tensor:
+    """(B, C, P) the cells of (B, C, H, W) that points (B, P, 2) lie in, without what all images share at a place."""
     height, width = x.shape[2:]
     column = (points[..., 0] / stride).long().clamp(max=width - 1)
     row = (points[..., 1] / stride).long().clamp(max=height - 1)
     place = (row * width + column)[:, None].expand(-1, x.shape[1], -1)
-    return x.flatten(2).gather(2, place)
+    own = x - x.mean(0, keepdim=True) if len(x) >= _BATCH else x
+    return own.flatten(2).gather(2, place)
