@@ -1,7 +1,10 @@
 """The running average, re-stated slowly."""
 
+import mmap
+from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from skystill.detectors.gfl import GFL
@@ -54,3 +57,14 @@ def test_timer_leaves_warm_up_out() -> None:
     timer.steps = [9.0] * 10 + [1.0, 3.0, 2.0]
     assert timer.summary()["step_s"] == 2.0
     assert timer.summary()["peak_mb"] > 10
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells what is mapped")
+def test_memory_leaves_out_files_that_were_read(tmp_path: Path) -> None:
+    (tmp_path / "shard").write_bytes(bytes(64 * 2**20))
+    timer = StepTimer()
+    timer.on_train_start()
+    before = timer.summary()["peak_mb"]
+    with (tmp_path / "shard").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert sum(mapped[:: mmap.PAGESIZE]) == 0  # every page is in memory now
+        assert timer.summary()["peak_mb"] < before + 32
