@@ -21,6 +21,7 @@ _HOME = {
     "create": "skystill.detectors.weights",
     "load": "skystill.detectors.weights",
     "save": "skystill.detectors.weights",
+    "wrap": "skystill.detectors.wrap",
     "Distiller": "skystill.distillation.distiller",
     "LTD": "skystill.distillation.ltd",
 }
@@ -38,11 +39,13 @@ __all__ = [
     "create",
     "load",
     "save",
+    "wrap",
 ]
 
 if TYPE_CHECKING:
     from skystill.detectors.base import Detector
     from skystill.detectors.weights import create, load, save
+    from skystill.detectors.wrap import wrap
     from skystill.distillation.distiller import Distiller
     from skystill.distillation.ltd import LTD
     from skystill.structures import Dense, Detections, Knowledge, Output, Queries, Targets

@@ -108,6 +108,11 @@ class Dense:
             return self.logits.float().sigmoid()
         return self.logits.float().softmax(-1)[..., :-1]
 
+    def detach(self) -> Dense:
+        """The same predictions without gradient."""
+        edges = None if self.edges is None else self.edges.detach()
+        return replace(self, logits=self.logits.detach(), boxes=self.boxes.detach(), edges=edges)
+
 
 @dataclass(frozen=True, slots=True)
 class Queries:
@@ -136,32 +141,54 @@ class HeadView:
     maps: tuple[MapPair, ...] = ()
 
 
+Judge = Callable[[Sequence[Tensor], Sequence[Tensor]], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class TwoStage:
+    """A head of two stages: the first says where objects are, the second what is in a box, wherever that comes from.
+
+    first: objectness (K = 1) and boxes at anchors. proposals: (R_i, 4) boxes of each image that the first stage hands
+    to the second, best first, without gradient; empty unless the detector learns. judge: a pyramid and (R_i, 4) boxes
+    of each image to logits (R, K+1), background last, and boxes (R, K, 4), one of each class, R = sum R_i; it runs the
+    second stage's own layers.
+    """
+
+    first: Dense
+    proposals: list[Tensor]
+    judge: Judge
+
+
 @dataclass(frozen=True, slots=True)
 class Knowledge:
     """All that distillation may see of a detector.
 
     pyramid: neck features, fine to coarse, each (B, C, H_l, W_l). strides: pixels per cell of each level.
-    dense, queries, detections: what the head predicts, where it has such a view. head: its middle, where it can be
-    opened.
+    dense, queries, stages, detections: what the head predicts, where it has such a view. head: its middle, where it can
+    be opened.
     """
 
     pyramid: tuple[Tensor, ...]
     strides: tuple[int, ...]
     dense: Dense | None = None
     queries: Queries | None = None
+    stages: TwoStage | None = None
     detections: list[Detections] | None = None
     head: HeadView | None = None
 
     def detach(self) -> Knowledge:
         """The same knowledge without gradient, and without the maps in the middle of the head."""
-        dense, queries = self.dense, self.queries
-        head = None if self.head is None else replace(self.head, maps=())
-        if dense is not None:
-            edges = None if dense.edges is None else dense.edges.detach()
-            dense = replace(dense, logits=dense.logits.detach(), boxes=dense.boxes.detach(), edges=edges)
+        queries, stages = self.queries, self.stages
         if queries is not None:
             queries = replace(queries, logits=queries.logits.detach(), boxes=queries.boxes.detach())
-        return replace(self, pyramid=tuple(p.detach() for p in self.pyramid), dense=dense, queries=queries, head=head)
+        return replace(
+            self,
+            pyramid=tuple(p.detach() for p in self.pyramid),
+            dense=None if self.dense is None else self.dense.detach(),
+            queries=queries,
+            stages=None if stages is None else replace(stages, first=stages.first.detach()),
+            head=None if self.head is None else replace(self.head, maps=()),
+        )
 
 
 @dataclass(frozen=True, slots=True)

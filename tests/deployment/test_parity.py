@@ -114,6 +114,13 @@ def test_oriented_boxes_turn() -> None:
     assert pair_up(seen, turned) == []
 
 
+def test_a_box_without_area_is_the_same_box() -> None:
+    flat = Detections(torch.tensor([[40.0, 20.0, 40.0, 27.0]]), torch.tensor([0.9]), torch.tensor([0]))
+    moved = Detections(flat.boxes + torch.tensor([0.0, 0.0, 0.0, 0.02]), flat.scores, flat.labels)
+    assert pair_up(flat, flat) == [(0, 0)]
+    assert pair_up(flat, moved) == []
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 5), st.integers(0, 5), st.integers(0, 10_000))
 def test_pairs_are_as_many_as_trying_all_assignments_finds(m: int, n: int, seed: int) -> None:

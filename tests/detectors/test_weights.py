@@ -161,7 +161,7 @@ def test_create_overrides_parts_of_a_preset() -> None:
     ("preset", "overrides", "message"),
     [
         ("gfl_r19", {}, "'gfl_r19' is unknown; the presets are gfl_r101"),
-        ("gfl_mnv3s_050", {"depth": 3}, "'depth' is no part of a GFL; its parts are anchor_scale"),
+        ("gfl_mnv3s_050", {"depth": 3}, "'depth' is no part of a gfl_mnv3s_050; its parts are anchor_scale"),
     ],
 )
 def test_create_tells_what_it_does_not_know(preset: str, overrides: dict[str, object], message: str) -> None:

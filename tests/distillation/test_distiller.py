@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import skystill
 from skystill.detectors.gfl import GFL
+from skystill.detectors.weights import create
 from skystill.distillation.distiller import Distiller, inherit, pad_together
 from skystill.distillation.ltd import LTD, LTDReleased
 from skystill.distillation.method import Method
@@ -330,7 +331,20 @@ def test_what_has_another_shape_is_not_inherited(make_gfl: MakeGFL) -> None:
     copied = inherit(student, teacher)
     assert any(name.startswith("neck") for name in copied)
     assert "head.cls.weight" not in copied
-    bare = torch.nn.Linear(1, 1)
-    bare.state_dict = dict  # type: ignore[assignment, method-assign]
     with pytest.raises(ConfigError, match="inherit nothing"):
-        inherit(student, bare)  # type: ignore[arg-type]
+        inherit(student, torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+
+
+def test_of_a_wrapped_model_the_backbone_is_not_inherited_either() -> None:
+    student, teacher = (create("tv_ssdlite", ["ship"]) for _ in range(2))
+    copied = inherit(student, teacher)
+    assert any(name.startswith("model.head.") for name in copied)
+    assert not any(name.startswith("model.backbone.features.") for name in copied)
+
+
+def test_what_is_not_wrapped_is_told(make_gfl: MakeGFL) -> None:
+    bare = torch.nn.Linear(1, 1)
+    for student, teacher, whose in ((bare, make_gfl(), "student"), (make_gfl(), [bare], "teacher")):
+        with pytest.raises(ConfigError, match=f"the {whose} is a Linear; give skystill.wrap") as caught:
+            Distiller(student, teacher, LTD())  # type: ignore[arg-type]
+        assert "\n" not in str(caught.value)

@@ -320,7 +320,7 @@ def test_starting_from_weights_brings_their_architecture(make_recipe: Make, teac
         (lambda r, d: setattr(r.teacher, "weights", [_other(d)]), ConfigError, "other classes: they differ in .*tank"),
         (lambda r, d: setattr(r.detector, "weights", _other(d)), ConfigError, "knows the classes tank, the data has"),
         (lambda r, d: setattr(r.detector, "preset", "gfl"), ConfigError, "preset 'gfl' is unknown; the presets are"),
-        (lambda r, d: r.detector.settings.update(x=1), ConfigError, "'x' is no part of a GFL"),
+        (lambda r, d: r.detector.settings.update(x=1), ConfigError, "'x' is no part of a gfl_mnv3s_050"),
         (lambda r, d: setattr(r.detector, "freeze", 99), ConfigError, "freeze is 99, but the backbone has"),
         (lambda r, d: setattr(r.method, "name", "dtl"), ConfigError, "method 'dtl' is unknown; the methods are ltd"),
         (lambda r, d: r.method.settings.update(cdc=1), ConfigError, "method ltd has no setting 'cdc'"),

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from skystill.detectors.gfl import GFL
+from skystill.detectors.weights import create
 from skystill.errors import ConfigError
 from skystill.training.recipe import OptimConfig
 from skystill.training.task import freeze_stages, keep_norms, lr_factor, make_optimizer
@@ -73,6 +74,14 @@ def test_stages_freeze_from_the_stem_on(make_gfl: type[GFL]) -> None:
         assert still == ({n for n, _ in backbone.named_parameters() if n.startswith(allowed)} if stages else set())
         frozen.append(len(still))
     assert frozen == sorted(set(frozen))  # each stage adds some
+
+
+def test_stages_of_torchvisions_backbones_freeze_from_the_input_on() -> None:
+    for preset, first in (("tv_fcos_r18", {"conv1", "bn1", "layer1"}), ("tv_ssdlite", {"0", "1"})):
+        backbone = create(preset, ["ship"]).get_submodule("backbone")
+        freeze_stages(backbone, 2)
+        still = {n.split(".")[0] for n, p in backbone.named_parameters() if not p.requires_grad}
+        assert still == first
 
 
 def test_kept_norms_do_not_move(make_gfl: type[GFL]) -> None:

@@ -21,8 +21,8 @@ def center(boxes: Tensor) -> Tensor:
 
 def clip(boxes: Tensor, height: int, width: int) -> Tensor:
     """The part of each box inside the image; a box wholly outside ends up without area."""
-    limit = boxes.new_tensor([width, height, width, height])
-    return torch.minimum(boxes.clamp(min=0), limit)
+    # By columns, for an exporter writes the numbers of a new tensor down as they are and not as the image's sides.
+    return torch.stack([boxes[..., 0::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)], -1).flatten(-2)
 
 
 def paired_iou(a: Tensor, b: Tensor) -> Tensor:

@@ -86,10 +86,11 @@ def _check_keys(path: Path, values: Any, kind: type, prefix: str) -> None:
 
 def _check_settings(recipe: Recipe) -> None:
     """Types of a detector's and a method's settings; names are left to those who make them, who list them all."""
-    from skystill.detectors.gfl import GFLConfig
+    from skystill.detectors.weights import PRESETS
     from skystill.distillation.methods import METHODS, settings_by_method
 
-    check_types(GFLConfig, recipe.detector.settings, "detector.settings")
+    if recipe.detector.preset in PRESETS:
+        check_types(type(PRESETS[recipe.detector.preset]), recipe.detector.settings, "detector.settings")
     each = settings_by_method(recipe.method.name, recipe.method.settings)
     for name, settings in each.items():
         if name in METHODS:

@@ -34,9 +34,9 @@ def export_onnx(
     """Writes an ONNX file of the detector, after its detections were found equal to PyTorch's (`check_parity`).
 
     weights: .safetensors. out: where to write, by default beside the weights. size: the one (height, width) in pixels
-    that the file will take, for runtimes that want fixed shapes; None lets it take any multiples of the detector's
-    `multiple`. The batch is free in both cases. images: a folder, file or pattern for the comparison, else synthetic
-    scenes.
+    that the file will take, for runtimes that want fixed shapes and for SSD; None lets it take any multiples of the
+    detector's `multiple`. The batch is free in both cases. images: a folder, file or pattern for the comparison, else
+    synthetic scenes.
 
     The graph takes `images` (B, C, H, W) in 0..1 and gives `scores` (B, N, K) and `boxes` (B, N, 4|5), before NMS.
     Classes, thresholds and the result of the comparison stand in the file's metadata, so it needs no other file.
@@ -47,6 +47,15 @@ def export_onnx(
     if target.suffix != ".onnx":
         raise ConfigError(f"{target}: an exported file must end in .onnx. Change --out.")
     detector = load(weights)
+    if detector.unexportable:
+        raise ConfigError(
+            f"{weights}: cannot be exported, because {detector.unexportable}. Let it teach a one-stage student, e.g. "
+            "gfl_mnv3s or tv_ssdlite, and export that."
+        )
+    if size is None and not detector.free_size:
+        raise ConfigError(
+            f"{weights}: its anchors grow with the image. Give --size '[HEIGHT, WIDTH]', as it was trained."
+        )
     _check_size(size, detector.multiple)
     proof = list(proof_batches(detector, size, images))  # before the slow part, so that wrong input shows at once
     model = to_onnx(detector, size)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from skystill.boxes.nms import Selection
@@ -20,6 +21,7 @@ from skystill.structures import Detections
 LOW = Selection(score=0.005)
 MARGIN = 1e-3  # of scores
 LEAST_IOU = 0.99
+SAME_PX = 0.01
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,10 @@ def check_parity(reference: Predictor, exported: Predictor, batches: Iterable[Te
     """Compares two detectors on batches (B, C, H, W) in 0..1; raises ConfigError unless they detect the same.
 
     The same means: every detection of either has a partner of its own in the other, of the same class, with IoU >= 0.99
-    and scores at most 1e-3 apart. Detections whose score is within 1e-3 of the threshold may miss on one side. So may
-    a detection that the other detector holds as well, with that class, box and score, but drops in top-k or NMS:
-    rounding decides between equal scores there ("ties"). Without any pair there is no proof: an error too.
+    (or edges at most 0.01 px apart, for boxes without area have no IoU) and scores at most 1e-3 apart. Detections whose
+    score is within 1e-3 of the threshold may miss on one side. So may a detection that the other detector holds as
+    well, with that class, box and score, but drops in top-k or NMS: rounding decides between equal scores there
+    ("ties"). Without any pair there is no proof: an error too.
     """
     total = Parity(0, 0, 0, 0.0, 1.0)
     for images in batches:
@@ -65,7 +68,7 @@ def pair_up(one: Detections, other: Detections) -> list[tuple[int, int]]:
     """Pairs (i, j) of detections that are the same; each occurs once, the pairs that overlap most come first."""
     if not len(one) or not len(other):
         return []
-    iou = overlaps(one.boxes, other.boxes)
+    iou = likeness(one.boxes, other.boxes)
     same = iou >= LEAST_IOU
     same &= (one.labels[:, None] == other.labels[None, :]).numpy(force=True)
     same &= ((one.scores[:, None] - other.scores[None, :]).abs() <= MARGIN).numpy(force=True)
@@ -82,6 +85,13 @@ def pair_up(one: Detections, other: Detections) -> list[tuple[int, int]]:
     return pairs
 
 
+def likeness(one: Tensor, other: Tensor) -> NDArray[np.float64]:
+    """(D, D') IoU of boxes (D, 4|5), and 1 for two whose numbers are at most 0.01 px apart."""
+    gap = (one[:, None].float() - other[None].float().to(one.device)).abs().amax(2)
+    found: NDArray[np.float64] = np.where((gap <= SAME_PX).numpy(force=True), 1.0, overlaps(one, other))
+    return found
+
+
 def _without(seen: Detections, taken: list[int]) -> Detections:
     left = torch.ones(len(seen), dtype=torch.bool, device=seen.boxes.device)
     left[taken] = False
@@ -95,7 +105,7 @@ def _excused(lone: Detections, scores: Tensor, boxes: Tensor, how: Selection, nu
         if score < how.score + MARGIN:
             continue
         near = (scores[:, label].float().cpu() - score).abs() <= MARGIN
-        iou = overlaps(box[None], boxes.cpu()[near]) if bool(near.any()) else np.zeros((1, 1))
+        iou = likeness(box[None], boxes.cpu()[near]) if bool(near.any()) else np.zeros((1, 1))
         if iou.max() < LEAST_IOU:
             where = ", ".join(f"{v:.1f}" for v in box.tolist())
             raise ConfigError(
@@ -113,7 +123,7 @@ def _add(total: Parity, one: Detections, other: Detections, pairs: list[tuple[in
     i, j = (torch.tensor(side) for side in zip(*pairs, strict=True))
     i, j = i.to(one.boxes.device), j.to(other.boxes.device)
     gap = float((one.scores[i].cpu() - other.scores[j].cpu()).abs().max())
-    iou = float(overlaps(one.boxes[i], other.boxes[j]).diagonal().min())
+    iou = float(likeness(one.boxes[i], other.boxes[j]).diagonal().min())
     return replace(
         total,
         detections=total.detections + len(pairs),

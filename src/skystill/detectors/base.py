@@ -16,10 +16,13 @@ class Detector(nn.Module, ABC):
     """A function of a batch that returns what distillation may see.
 
     classes: names in label order. kind: "hbb" or "obb". in_chans: bands of an image. multiple: image sides that
-    `forward` takes must be multiples of it (loaders pad to it).
+    `forward` takes must be multiples of it (loaders pad to it). unexportable: why it cannot become an ONNX file; empty
+    where it can. free_size: an ONNX file of it may take any multiples.
     """
 
     family: ClassVar[str]
+    unexportable: ClassVar[str] = ""
+    free_size: ClassVar[bool] = True
     classes: tuple[str, ...]
     kind: BoxKind
     in_chans: int

@@ -4,7 +4,7 @@ code."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,27 +15,40 @@ from safetensors.torch import save as serialize
 import skystill
 from skystill.detectors.backbones import load_backbone
 from skystill.detectors.base import Detector
-from skystill.detectors.gfl import GFL, PRESETS, GFLConfig
+from skystill.detectors.gfl import GFL, GFLConfig
+from skystill.detectors.gfl import PRESETS as GFL_PRESETS
+from skystill.detectors.torchvision import PRESETS as TORCHVISION_PRESETS
+from skystill.detectors.torchvision import TorchvisionConfig, from_config
 from skystill.errors import ConfigError, WeightsError
 from skystill.files import whole_file
 
-FAMILIES: dict[str, tuple[type[Detector], type]] = {"gfl": (GFL, GFLConfig)}
+Architecture = GFLConfig | TorchvisionConfig
+
+# A family's name in a file's header -> what builds a detector of (classes, architecture), and the architecture's type.
+FAMILIES: dict[str, tuple[Callable[[Sequence[str], Any], Detector], type[Architecture]]] = {
+    "gfl": (GFL, GFLConfig),
+    "torchvision": (from_config, TorchvisionConfig),
+}
+PRESETS: dict[str, Architecture] = {**GFL_PRESETS, **TORCHVISION_PRESETS}
 
 
-def create(preset: str, classes: Sequence[str], backbone_weights: str = "none", **overrides: Any) -> GFL:
+def create(preset: str, classes: Sequence[str], backbone_weights: str = "none", **overrides: Any) -> Detector:
     """A new detector.
 
     preset: a name in PRESETS. classes: names in label order. backbone_weights: see `detectors.backbones`.
-    overrides: fields of GFLConfig, e.g. in_chans=1. Errors: ConfigError, WeightsError.
+    overrides: fields of the preset's GFLConfig or TorchvisionConfig, e.g. in_chans=1.
+    Errors: ConfigError, WeightsError.
     """
     if preset not in PRESETS:
         raise ConfigError(f"preset {preset!r} is unknown; the presets are {', '.join(PRESETS)}.")
-    names = {f.name for f in fields(GFLConfig)}
+    start = PRESETS[preset]
+    names = {f.name for f in fields(start)}
+    family = next(name for name, (_, kind) in FAMILIES.items() if isinstance(start, kind))
     if unknown := sorted(set(overrides) - names):
-        raise ConfigError(f"{unknown[0]!r} is no part of a GFL; its parts are {', '.join(sorted(names))}.")
-    architecture = replace(PRESETS[preset], **_tuples(overrides))
-    detector = GFL(classes, architecture)
-    load_backbone(detector.backbone, architecture.backbone, backbone_weights)
+        raise ConfigError(f"{unknown[0]!r} is no part of a {preset}; its parts are {', '.join(sorted(names))}.")
+    architecture = replace(start, **_tuples(overrides))
+    detector = FAMILIES[family][0](classes, architecture)
+    load_backbone(detector.get_submodule("backbone"), architecture.backbone, backbone_weights)
     return detector
 
 
@@ -95,14 +108,14 @@ def read_header(path: str | Path) -> dict[str, Any]:
 def load(path: str | Path) -> Detector:
     """The detector of a weights file, in eval mode. Every tensor must match; errors: WeightsError."""
     header = read_header(path)
-    detector_type, config_type = FAMILIES[header["family"]]
+    build, config_type = FAMILIES[header["family"]]
     try:
         config = config_type(**_tuples(header["config"]))
     except TypeError as error:
         raise WeightsError(
             f"{path}: written by skystill {header['version']}, whose architecture this one lacks."
         ) from error
-    detector: Detector = detector_type(header["classes"], config)
+    detector = build(header["classes"], config)
     with safe_open(path, "pt") as file:
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, no mapping
     own = detector.state_dict()

@@ -52,7 +52,7 @@ class Layout:
 
 def layout_of(knowledge: Knowledge) -> Layout:
     """The layout of a teacher's answers. Errors: ConfigError for a head that this cache cannot hold."""
-    if knowledge.queries is not None or knowledge.detections is not None:
+    if any(view is not None for view in (knowledge.queries, knowledge.stages, knowledge.detections)):
         raise ConfigError("teacher.cache holds pyramids and dense heads only; leave it away for this teacher.")
     dense = knowledge.dense
     shapes = {name: tuple(rows.shape[1:]) for name, rows in pack(knowledge).items()}

@@ -45,7 +45,7 @@ class Distiller(nn.Module):
     ) -> None:
         super().__init__()
         # In a tuple, teachers are no submodules: no optimizer, checkpoint or distributed wrapper ever sees them.
-        self.teachers = (teachers,) if isinstance(teachers, Detector) else tuple(teachers)
+        self.teachers = (teachers,) if isinstance(teachers, nn.Module) else tuple(teachers)
         self.student, self.teacher_scale, self.teacher_bf16 = student, teacher_scale, teacher_bf16
         if not self.teachers:
             raise ConfigError("distillation needs at least one teacher; train one with `skystill train`.")
@@ -154,9 +154,9 @@ def inherit(student: Detector, teacher: Detector) -> list[str]:
     The inheriting strategy of Kang et al., NeurIPS 2021 (arXiv 2110.12724): a student whose features learn to resemble
     the teacher's can start from the head that reads those. Errors: ConfigError when nothing fits.
     """
-    theirs, copied = teacher.state_dict(), []
-    for name, value in student.state_dict().items():
-        if not name.startswith("backbone.") and name in theirs and theirs[name].shape == value.shape:
+    theirs, copied = _outside_backbone(teacher), []
+    for name, value in _outside_backbone(student).items():
+        if name in theirs and theirs[name].shape == value.shape:
             value.copy_(theirs[name])
             copied.append(name)
     if not copied:
@@ -165,6 +165,13 @@ def inherit(student: Detector, teacher: Detector) -> list[str]:
             "Give it the teacher's widths, or leave teacher.inherit away."
         )
     return copied
+
+
+def _outside_backbone(detector: Detector) -> dict[str, Tensor]:
+    """State by name, without that of the backbone, wherever a family keeps it."""
+    backbone = getattr(detector, "backbone", None)
+    within = set() if backbone is None else {id(v) for v in backbone.state_dict(keep_vars=True).values()}
+    return {k: v.detach() for k, v in detector.state_dict(keep_vars=True).items() if id(v) not in within}
 
 
 def in_float32(knowledge: Knowledge) -> Knowledge:
@@ -181,6 +188,9 @@ def pad_together(images: Sequence[Tensor], multiple: int) -> Tensor:
 
 def check_pair(student: Detector, teacher: Detector) -> None:
     """Raises ConfigError, with the mend, where a teacher cannot teach this student at all."""
+    for whose, side in (("student", student), ("teacher", teacher)):
+        if not isinstance(side, Detector):
+            raise ConfigError(f"the {whose} is a {type(side).__name__}; give skystill.wrap(model, classes).")
     if student is teacher:
         raise ConfigError("the student is its own teacher and would be frozen; copy it, or load it twice.")
     if student.classes != teacher.classes:

@@ -158,7 +158,7 @@ class Distill(Task):
 
 
 def freeze_stages(backbone: torch.nn.Module, stages: int) -> None:
-    """The first `stages` parts of a timm backbone (its stem, then its blocks or layers) stop learning.
+    """The first `stages` parts of a backbone (its stem, then its blocks or layers) stop learning.
 
     Errors: ConfigError when the backbone has fewer parts.
     """
@@ -167,11 +167,12 @@ def freeze_stages(backbone: torch.nn.Module, stages: int) -> None:
     for name, child in backbone.named_children():
         if name == "blocks":
             parts += child.children()
-        elif name.startswith(("layer", "stages")):
+        elif name.startswith(("layer", "stages")) or name.isdigit():  # a Sequential's parts have numbers
             parts.append(child)
         else:
             stem.append(child)
-    parts.insert(0, stem)
+    if len(stem):
+        parts.insert(0, stem)
     if stages > len(parts):
         raise ConfigError(f"detector.freeze is {stages}, but the backbone has {len(parts)} stages.")
     for part in parts[:stages]:

@@ -10,7 +10,6 @@ from torch import Tensor
 from skystill.boxes.obb import obb_to_corners
 from skystill.distillation.ltd import LTD
 from skystill.distillation.ltd.regional import RegionalBinding, draw_points
-from skystill.errors import ConfigError
 from skystill.structures import Knowledge, Targets
 
 MakeKnowledge = Callable[..., Knowledge]
@@ -182,8 +181,15 @@ def test_ltd_trains_by_it(pair: tuple[Knowledge, Knowledge], two_images: list[Ta
     assert method.matrices()["alpha"].sum(1).tolist() == pytest.approx([1, 1, 1])
 
 
-def test_levels_of_unequal_width_are_refused(pair: tuple[Knowledge, Knowledge]) -> None:
+def test_a_level_of_another_width_has_adapters_of_its_own(
+    pair: tuple[Knowledge, Knowledge], two_images: list[Targets]
+) -> None:
     student, teacher = pair
     uneven = Knowledge((teacher.pyramid[0][:, :4], *teacher.pyramid[1:]), teacher.strides)
-    with pytest.raises(ConfigError, match=r"the teacher's levels have widths \[4, 10, 10, 10\]"):
-        made(student, uneven)
+    binding = made(student, uneven)
+    count = len(student.pyramid)
+    assert [phi.weight.shape[0] for phi in binding.adapt] == [4] * count + [10] * count
+    loss, alpha = binding(student.pyramid, uneven.pyramid, two_images)
+    loss.backward()
+    assert alpha.shape == (2, count, 4)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in binding.parameters())

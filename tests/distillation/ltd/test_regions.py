@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from skystill.boxes.atss import atss, valuable_region
-from skystill.distillation.ltd.regions import find_regions, shrink
+from skystill.distillation.ltd.regions import find_regions, proposal_regions, shrink
 from skystill.structures import Dense, Targets
 
 
@@ -80,3 +80,18 @@ def test_shrink_keeps_the_centre() -> None:
     boxes = torch.tensor([[0.0, 10.0, 20.0, 50.0]])
     assert shrink(boxes, 0.5).tolist() == [[5.0, 20.0, 15.0, 40.0]]
     assert shrink(boxes, 1.0).tolist() == boxes.tolist()
+
+
+def test_regions_of_proposals_box_by_box(two_images: list[Targets]) -> None:
+    boxes = [
+        torch.tensor([[4.0, 6.0, 40.0, 37.0], [4.0, 6.0, 22.0, 37.0], [4.0, 6.0, 16.0, 37.0], [0.0, 50.0, 9.0, 60.0]]),
+        torch.tensor([[40.0, 50.0, 60.0, 60.0], [13.0, 9.0, 34.0, 21.0]]),
+    ]  # IoU with the nearest object: 1, 0.5, 1/3, 0; 0, 1/3
+    truths = [*two_images, Targets.empty()]
+    boxes = [*boxes, torch.tensor([[1.0, 1.0, 9.0, 9.0]])]
+    logits = torch.full((1, 7, 2), -9.0)
+    logits[0, [3, 6], 1] = 2.0  # the teacher is sure
+    dense_t = Dense(logits, torch.cat(boxes)[None], None, torch.cat(boxes), (7,))
+    sem, loc = proposal_regions(boxes, dense_t, truths)
+    assert sem[0].tolist() == [True, True, False, True, False, False, False]  # none on the empty image
+    assert loc[0].tolist() == [True, True, True, False, False, True, False]

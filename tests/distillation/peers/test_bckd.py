@@ -9,7 +9,6 @@ import torch
 
 from skystill.boxes.atss import atss
 from skystill.distillation.peers.bckd import BCKD, binary_loss, box_loss
-from skystill.errors import ConfigError
 from skystill.structures import Dense, Knowledge, Targets
 
 MakeDense = Callable[..., Dense]
@@ -79,11 +78,18 @@ def test_boxes_do_not_teach_classes(make_dense: MakeDense) -> None:
     assert boxes.grad.abs().max() > 0
 
 
-def test_a_shared_softmax_is_refused(make_knowledge: MakeKnowledge) -> None:
+def test_a_shared_softmax_counts_by_its_scores(make_knowledge: MakeKnowledge, two_images: list[Targets]) -> None:
     plain = make_knowledge(1)
     assert plain.dense is not None
-    shared = replace(plain, dense=replace(plain.dense, activation="softmax"))
-    for student, teacher, whose in ((shared, plain, "student's"), (plain, shared, "teacher's")):
-        with pytest.raises(ConfigError, match=f"the {whose} head scores them by softmax. Methods .*ltd") as caught:
-            BCKD().build(student, teacher)
-        assert "\n" not in str(caught.value)
+    shared = replace(plain, dense=replace(plain.dense, activation="softmax"))  # two classes and background
+    told = replace(plain, dense=replace(plain.dense, logits=shared.dense.scores().logit()))  # type: ignore[union-attr]
+    method = BCKD()
+    method.build(shared, shared)
+    for student, teacher in ((shared, told), (told, shared), (shared, shared)):
+        assert float(method(student, teacher, two_images)["bckd_sem"]) == pytest.approx(0, abs=1e-6)
+    other = make_knowledge(2)
+    assert other.dense is not None
+    other = replace(other, dense=replace(other.dense, logits=other.dense.logits[..., :2]))
+    wanted = method(other, told, two_images)
+    for name, value in method(other, shared, two_images).items():
+        assert float(value) == pytest.approx(float(wanted[name]), rel=1e-4)

@@ -27,7 +27,6 @@ from skystill.distillation.ltd.fusion import Fusion
 from skystill.distillation.ltd.lic import LIC
 from skystill.distillation.maps import columns, pearson_distance, resize_down, sample_places, smaller, standardise
 from skystill.distillation.pairing import nearest_levels
-from skystill.errors import ConfigError
 from skystill.structures import Knowledge
 
 
@@ -48,50 +47,55 @@ def cross_distances(
 ) -> Tensor:
     """(B, L_s, L_t) Pearson distance of every student level, through its 1x1 adapter, to every teacher level.
 
-    pyramid_s: (B, C_i, H_i, W_i). pyramid_t: (B, C_t, H_j, W_j). A pair is compared at the smaller resolution, and at a
+    pyramid_s: (B, C_i, H_i, W_i). pyramid_t: (B, C_j, H_j, W_j). adapters: one for each student level to the teacher's
+    first width, then one for each to its second, and so on. A pair is compared at the smaller resolution, and at a
     sample of `places` cells of the batch where it has more. Pooling and sampling come before the adapter: a 1x1
     convolution commutes with both, and has less to do after them.
     """
+    widths = different_widths(pyramid_t)
     sampled: dict[tuple[int, int], Tensor | None] = {}
-    ready: dict[tuple[str, int, tuple[int, int]], Tensor] = {}
+    ready: dict[tuple[str, int, int, tuple[int, int]], Tensor] = {}
 
-    def prepared(side: str, level: int, size: tuple[int, int]) -> Tensor:
-        """(B, C_t, P) standardised level at a resolution; every one serves several pairs."""
+    def prepared(side: str, level: int, width: int, size: tuple[int, int]) -> Tensor:
+        """(B, width, P) standardised level at a resolution; every one serves several pairs."""
         if size not in sampled:
             sampled[size] = sample_places(size[0] * size[1], len(pyramid_s[0]), places, pyramid_s[0].device)
-        if (side, level, size) not in ready:
+        if (side, level, width, size) not in ready:
             pyramid = pyramid_s if side == "s" else pyramid_t
             seen = columns(resize_down(pyramid[level], size), sampled[size])
-            seen = adapters[level](seen.unsqueeze(3)).squeeze(3) if side == "s" else seen
-            ready[side, level, size] = standardise(seen)
-        return ready[side, level, size]
+            if side == "s":
+                adapt = adapters[widths.index(width) * len(pyramid_s) + level]
+                seen = adapt(seen.unsqueeze(3)).squeeze(3)
+            ready[side, level, width, size] = standardise(seen)
+        return ready[side, level, width, size]
 
     rows = []
     for i, s in enumerate(pyramid_s):
         row = []
         for j, t in enumerate(pyramid_t):
-            size = smaller(s, t)
-            row.append((prepared("s", i, size) - prepared("t", j, size)).square().flatten(1).mean(1) / 2)
+            size, width = smaller(s, t), t.shape[1]
+            gap = prepared("s", i, width, size) - prepared("t", j, width, size)
+            row.append(gap.square().flatten(1).mean(1) / 2)
         rows.append(torch.stack(row, 1))
     return torch.stack(rows, 1)
+
+
+def different_widths(pyramid: tuple[Tensor, ...]) -> list[int]:
+    """Channels of the levels, each number once, fine to coarse."""
+    return list(dict.fromkeys(level.shape[1] for level in pyramid))
 
 
 class CrossDistances(nn.Module):
     """A 1x1 adapter phi_i for each student level, and the distance from every one to every teacher level.
 
-    Errors: ConfigError when the teacher's levels differ in width, because one adapter then cannot face them all.
+    Where the teacher's levels differ in width, a student level has an adapter for each width.
     """
 
     def __init__(self, student: Knowledge, teacher: Knowledge, places: int) -> None:
         super().__init__()
         self.places = places
-        widths = [t.shape[1] for t in teacher.pyramid]
-        if len(set(widths)) != 1:
-            raise ConfigError(
-                f"the teacher's levels have widths {widths} and comparing across levels needs one; "
-                "use ltd with binding lic, or a method that stays on a level, such as pkd."
-            )
-        self.adapt = nn.ModuleList(adapter(s.shape[1], widths[0]) for s in student.pyramid)
+        widths = different_widths(teacher.pyramid)
+        self.adapt = nn.ModuleList(adapter(s.shape[1], width) for width in widths for s in student.pyramid)
         self.gap: Tensor
         self.register_buffer("gap", level_gap(student.strides, teacher.strides), persistent=False)
 

@@ -17,11 +17,12 @@ from skystill.distillation.ltd.ccd import (
 )
 from skystill.distillation.ltd.lic import LIC, Pointwise
 from skystill.distillation.ltd.regional import RegionalBinding
-from skystill.distillation.ltd.regions import Regions, find_regions
+from skystill.distillation.ltd.regions import Regions, find_regions, proposal_regions
 from skystill.distillation.ltd.tasd import box_imitation_loss, localization_loss, semantic_loss
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import same_grid
 from skystill.distillation.schedule import fade_out, warm_up
+from skystill.distillation.views import on_proposals
 from skystill.errors import ConfigError
 from skystill.structures import Dense, Knowledge, Targets
 
@@ -41,7 +42,8 @@ class LTD(Method):
     width, places: see ImplicitBinding. gamma, rho, dim, tau_bind: see ccd.py. core, sure, low: see regions.py.
     tau_loc: L_loc's T. focus: see RegionalBinding.
 
-    Returns the terms "ccd", "gates" (binding "both"), "sem" and "loc".
+    Returns the terms "ccd", "gates" (binding "both"), "sem" and "loc". Of a two-stage student these last two teach the
+    first stage, and "roi_sem" and "roi_loc" the second, on the student's proposals.
     """
 
     def __init__(
@@ -91,9 +93,7 @@ class LTD(Method):
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
         """Makes the adapters for these pyramids and checks that the heads share places."""
         if self.sem or self.loc:
-            dense_s, dense_t = same_grid(student, teacher)
-            if dense_s.activation != dense_t.activation:
-                raise ConfigError(f"the student's head is {dense_s.activation}, the teacher's {dense_t.activation}.")
+            same_grid(student, teacher)
         if not self.ccd:
             return
         if self.binding in ("fusion", "lic", "both"):
@@ -122,6 +122,20 @@ class LTD(Method):
                     terms["loc"] = self.loc * localization_loss(dense_s, dense_t, regions.loc, self.tau_loc)
                 else:
                     terms["loc"] = self.loc * box_imitation_loss(dense_s, dense_t, regions.loc)
+            if student.stages is not None:
+                terms |= self._second_stage(student, teacher, targets)
+        return terms
+
+    def _second_stage(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
+        boxes, dense_s, dense_t = on_proposals(student, teacher)
+        sem, loc = proposal_regions(boxes, dense_t, targets, self.sure, self.low)
+        if self.regions == "shared":
+            sem = loc = sem | loc
+        terms: dict[str, Tensor] = {}
+        if self.sem:
+            terms["roi_sem"] = self.sem * semantic_loss(dense_s, dense_t, sem)
+        if self.loc:
+            terms["roi_loc"] = self.loc * box_imitation_loss(dense_s, dense_t, loc)
         return terms
 
     def _calibrate(

@@ -21,13 +21,14 @@ B batch, P points, M objects, L_s and L_t levels.
 
 from __future__ import annotations
 
+from itertools import product
+
 import torch
 from torch import Tensor, nn
 
 from skystill.distillation.adapters import adapter
-from skystill.distillation.ltd.ccd import level_gap
+from skystill.distillation.ltd.ccd import different_widths, level_gap
 from skystill.distillation.maps import standardise
-from skystill.errors import ConfigError
 from skystill.structures import Knowledge, Targets
 
 _LEAST = 32  # points of an image, however large the batch
@@ -36,10 +37,9 @@ _FLOOR, _EPS = 1e-3, 1e-6  # what counts as nothing left: this share of a channe
 
 
 class RegionalBinding(nn.Module):
-    """A 1x1 adapter phi_i for each student level, and the loss above.
+    """A 1x1 adapter phi_i for each student level and each width of the teacher's levels, and the loss above.
 
-    places: points of a whole batch. focus: share of them inside objects. Errors: ConfigError when the teacher's levels
-    differ in width.
+    places: points of a whole batch. focus: share of them inside objects.
     """
 
     def __init__(
@@ -48,13 +48,8 @@ class RegionalBinding(nn.Module):
         super().__init__()
         self.places, self.focus, self.tau, self.rho = places, focus, tau, rho
         self.strides = (student.strides, teacher.strides)
-        widths = [t.shape[1] for t in teacher.pyramid]
-        if len(set(widths)) != 1:
-            raise ConfigError(
-                f"the teacher's levels have widths {widths} and comparing across levels needs one; "
-                "use ltd with binding lic, or a method that stays on a level, such as pkd."
-            )
-        self.adapt = nn.ModuleList(adapter(s.shape[1], widths[0]) for s in student.pyramid)
+        self.widths = different_widths(teacher.pyramid)
+        self.adapt = nn.ModuleList(adapter(s.shape[1], width) for width in self.widths for s in student.pyramid)
         self.gap: Tensor
         self.register_buffer("gap", level_gap(*self.strides), persistent=False)
 
@@ -65,15 +60,16 @@ class RegionalBinding(nn.Module):
         height, width = (side * self.strides[0][0] for side in pyramid_s[0].shape[2:])
         points, region = draw_points(targets, max(self.places // len(targets), _LEAST), self.focus, (height, width))
         points, region = points.to(pyramid_s[0].device), region.to(pyramid_s[0].device)
-        seen_s = [
-            standardise(phi(_content(s, points, stride)[..., None])[..., 0])
-            for phi, s, stride in zip(self.adapt, pyramid_s, self.strides[0], strict=True)
-        ]
+        content = [_content(s, points, stride)[..., None] for s, stride in zip(pyramid_s, self.strides[0], strict=True)]
+        adapted = (standardise(phi(c)[..., 0]) for phi, c in zip(self.adapt, content * len(self.widths), strict=True))
+        seen_s = dict(zip(product(self.widths, range(len(content))), adapted, strict=True))
         seen_t = [
             standardise(_content(t, points, stride), _EPS + _FLOOR * t.var((0, 2, 3), correction=0)[:, None])
             for t, stride in zip(pyramid_t, self.strides[1], strict=True)
         ]
-        rows = [torch.stack([1 - (s * t).mean(1) for t in seen_t], 2) for s in seen_s]
+        rows = [
+            torch.stack([1 - (seen_s[t.shape[1], i] * t).mean(1) for t in seen_t], 2) for i in range(len(pyramid_s))
+        ]
         distances = torch.stack(rows, 2)  # (B, P, L_s, L_t)
         alpha = self._bind(distances.detach(), region)
         return (alpha * distances).sum(3).mean(), alpha.mean(1)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torchvision.ops import box_iou
 
 from skystill.boxes.atss import atss, inside_any, valuable_region
 from skystill.structures import Dense, Targets
@@ -55,6 +56,24 @@ def find_regions(
     peopled = torch.tensor([len(t.counted()) > 0 for t in targets], device=places.device)[:, None]
     sem = (positive | torch.stack(cores) | certain) & peopled
     return Regions(positive, ring, sem, positive | ring)
+
+
+@torch.no_grad()
+def proposal_regions(
+    boxes: list[Tensor], dense_t: Dense, targets: list[Targets], sure: float = 0.3, low: float = 0.25
+) -> tuple[Tensor, Tensor]:
+    """R_sem and R_loc of the proposals (R_i, 4) of each image, two masks (1, R).
+
+    R_sem: IoU of at least 0.5 with an object, or the teacher is sure of one. R_loc: IoU of at least `low`. dense_t: of
+    one image with all R proposals. An image without objects has no region at all.
+    """
+    overlaps, peopled = [], []
+    for found, target in zip(boxes, targets, strict=True):
+        truth = target.counted().boxes
+        overlaps.append(box_iou(found, truth).amax(1) if len(truth) else found.new_zeros(len(found)))
+        peopled.append(torch.full_like(overlaps[-1], len(truth) > 0, dtype=torch.bool))
+    overlap, certain = torch.cat(overlaps)[None], dense_t.scores().amax(2) >= sure
+    return ((overlap >= 0.5) | certain) & torch.cat(peopled), overlap >= low
 
 
 def shrink(boxes: Tensor, factor: float) -> Tensor:

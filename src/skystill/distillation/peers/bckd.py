@@ -7,6 +7,7 @@ z (B, N, K) class logits at N places, each class a binary classification of its 
 ATSS positives, at least 1. L_sem runs over all places. Weights 1 and 4: the authors' settings for GFL, whose GIoU takes
 the place of the IoU in the paper's text.
 Differs from the paper: L_loc on the positives alone; at other places teacher and student have no box to agree on.
+Heads whose classes share a softmax are told as independent ones, with the same scores.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from skystill.detectors.gfl.loss import quality_focal_loss
 from skystill.distillation.ltd.regions import find_regions
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import same_grid
+from skystill.distillation.views import as_sigmoid
 from skystill.distributed import mean_over_workers
-from skystill.errors import ConfigError
 from skystill.structures import Dense, Knowledge, Targets
 
 
@@ -36,16 +37,6 @@ def box_loss(dense_s: Dense, dense_t: Dense, region: Tensor) -> Tensor:
     return (gap * giou).sum()
 
 
-def check_sigmoid(name: str, dense_s: Dense, dense_t: Dense) -> None:
-    """Refuses heads whose classes share one softmax."""
-    for whose, dense in (("student's", dense_s), ("teacher's", dense_t)):
-        if dense.activation != "sigmoid":
-            raise ConfigError(
-                f"{name} teaches each class for itself, but the {whose} head scores them by {dense.activation}. "
-                "Methods that do without it: ltd, pkd."
-            )
-
-
 class BCKD(Method):
     """BCKD. sem, loc: weights of the terms; 0 leaves one out. Returns "bckd_sem" and "bckd_loc"."""
 
@@ -54,12 +45,12 @@ class BCKD(Method):
         self.sem, self.loc = sem, loc
 
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
-        """Checks that both heads score independent classes at the same places; there is nothing to learn."""
-        check_sigmoid("bckd", *same_grid(student, teacher))
+        """Checks that both heads predict at the same places; there is nothing to learn."""
+        same_grid(student, teacher)
 
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
         """See Method."""
-        dense_s, dense_t = same_grid(student, teacher)
+        dense_s, dense_t = map(as_sigmoid, same_grid(student, teacher))
         positives = find_regions(dense_t, targets).positives
         count = mean_over_workers(positives.sum().float()).clamp(min=1)
         terms: dict[str, Tensor] = {}

@@ -35,7 +35,7 @@ class SemCKD(Method):
         self._alpha: Tensor | None = None
 
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
-        """Makes the binding. Errors: ConfigError when the teacher's levels differ in width."""
+        """Makes the binding."""
         self.binding = ExplicitBinding(student, teacher, self.places, self.dim, self.gamma, rho=0.0)
 
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:

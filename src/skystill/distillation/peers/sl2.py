@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from skystill.distillation.maps import resize_down
 from skystill.distillation.peers.levels import LevelMethod
+from skystill.distillation.views import scored
 from skystill.distributed import mean_over_workers
 from skystill.errors import ConfigError
 from skystill.structures import Dense, Knowledge, Targets
@@ -46,10 +47,11 @@ class SL2(LevelMethod):
 
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
         """Also checks that the teacher scores the cells of its levels. Errors: ConfigError when it does not."""
-        if teacher.dense is None:
+        dense = scored(teacher)
+        if dense is None:
             raise ConfigError("sl2 weights cells by the teacher's scores and the teacher has no dense head; use pkd.")
         cells = [t.shape[2] * t.shape[3] for t in teacher.pyramid]
-        places = teacher.dense.levels
+        places = dense.levels
         if len(places) != len(cells) or any(p % c for p, c in zip(places, cells, strict=True)):
             raise ConfigError(
                 f"sl2 weights cells by the teacher's scores, but the teacher predicts at {places} places and its "
@@ -63,8 +65,9 @@ class SL2(LevelMethod):
 
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
         """See Method."""
-        assert teacher.dense is not None
-        scores = best_scores(teacher.dense, [(t.shape[2], t.shape[3]) for t in teacher.pyramid])
+        dense = scored(teacher)
+        assert dense is not None
+        scores = best_scores(dense, [(t.shape[2], t.shape[3]) for t in teacher.pyramid])
         levels = [
             (s, t, resize_down(scores[j], (t.shape[2], t.shape[3])))
             for (s, t), j in zip(self.pairs(student, teacher), self.partner, strict=True)

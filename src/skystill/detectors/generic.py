@@ -1,0 +1,139 @@
+"""Any module as a detector: name the layers whose maps are features, and say how it predicts and learns.
+
+detector = skystill.wrap(
+    model,
+    classes=["ship", "plane"],
+    features={"layer2": 8, "layer3": 16},
+    predict=lambda model, images: [skystill.Detections(...) for each image],
+    loss=lambda model, images, targets: {"loss": ...},
+)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from skystill.boxes.nms import Selection
+from skystill.detectors.base import Detector
+from skystill.errors import ConfigError
+from skystill.structures import BoxKind, Detections, Knowledge, Output, Targets
+
+Predict = Callable[[Any, Tensor], list[Detections]]
+Loss = Callable[[Any, Tensor, list[Targets]], dict[str, Tensor]]
+
+
+class GenericDetector(Detector):
+    """A module whose layers are watched while its own functions run.
+
+    features: names of layers (as in `model.named_modules()`) that give maps (B, C, H, W), with their strides in pixels.
+    predict: function of (model, images) that gives each image's detections; images are (B, C, H, W) in 0..1. loss:
+    function of (model, images, targets) that gives weighted terms by name; a detector without it can only teach. Both
+    run every layer once.
+    """
+
+    family: ClassVar[str] = "generic"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        classes: Sequence[str],
+        features: Mapping[str, int],
+        predict: Predict,
+        loss: Loss | None = None,
+        kind: BoxKind = "hbb",
+        in_chans: int = 3,
+        multiple: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not features:
+            raise ConfigError("features names no layer. Give at least one with its stride, e.g. {'layer2': 8}.")
+        _check_names(model, features)
+        self.model = model
+        self.classes, self.kind, self.in_chans = tuple(classes), kind, in_chans
+        ordered = sorted(features.items(), key=lambda item: item[1])
+        self.layers, self.strides = tuple(n for n, _ in ordered), tuple(s for _, s in ordered)
+        self.multiple = multiple or max(32, self.strides[-1])
+        self._predict, self._loss = predict, loss
+
+    def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
+        """The losses when targets are given, else detections; both with the knowledge of what the layers gave."""
+        with self._watched() as seen:
+            if targets is None:
+                found = self._predict(self.model, images)
+                return Output({}, Knowledge(self._pyramid(seen, images), self.strides, detections=found), found)
+            if self._loss is None:
+                raise ConfigError(
+                    "this detector was wrapped without a loss, so it can only teach. Give wrap(loss=...)."
+                )
+            losses = self._loss(self.model, images, targets)
+            return Output(losses, Knowledge(self._pyramid(seen, images), self.strides))
+
+    @contextmanager
+    def _watched(self) -> Iterator[dict[str, list[Any]]]:
+        """What each layer gives while the block runs. No hook stays, so copies and states of the model hold none."""
+        seen: dict[str, list[Any]] = {name: [] for name in self.layers}
+        handles = [
+            self.model.get_submodule(name).register_forward_hook(
+                lambda _, __, output, name=name: seen[name].append(output)
+            )
+            for name in self.layers
+        ]
+        try:
+            yield seen
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _pyramid(self, seen: dict[str, list[Any]], images: Tensor) -> tuple[Tensor, ...]:
+        for (name, outputs), stride in zip(seen.items(), self.strides, strict=True):
+            if len(outputs) != 1:
+                raise ConfigError(f"layer {name!r} ran {len(outputs)} times in a step. Name one that runs once.")
+            if not isinstance(outputs[0], Tensor) or outputs[0].ndim != 4:
+                what = list(outputs[0].shape) if isinstance(outputs[0], Tensor) else type(outputs[0]).__name__
+                raise ConfigError(f"layer {name!r} gives {what}. Name one that gives maps (B, C, H, W).")
+            found, wanted = outputs[0].shape[2], -(-images.shape[2] // stride)
+            if found not in (wanted, images.shape[2] // stride):
+                raise ConfigError(
+                    f"layer {name!r} has {found} rows for {images.shape[2]} px, and stride {stride} makes {wanted}. "
+                    f"Its stride is about {round(images.shape[2] / found)}."
+                )
+        return tuple(outputs[0] for outputs in seen.values())
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, how: Selection | None = None) -> list[Detections]:
+        """What the model's own function finds. how: its least score and longest list count; NMS is the function's."""
+        how = how or Selection()
+        return [_cut(found.above(how.score), how.keep) for found in self._predict(self.model, images)]
+
+    def raw(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (B, N, K) and boxes (B, N, 4|5) of what the model finds: a place for each, filled up with score 0."""
+        found = self._predict(self.model, images)
+        scores = [d.scores[:, None] * nn.functional.one_hot(d.labels, len(self.classes)) for d in found]
+        pad = nn.utils.rnn.pad_sequence
+        return pad(scores, batch_first=True), pad([d.boxes for d in found], batch_first=True)
+
+    def config(self) -> dict[str, Any]:
+        """Refused with ConfigError: no file can say how to build any module."""
+        raise ConfigError(
+            f"a wrapped {type(self.model).__name__} cannot be built again from a file. "
+            "Save detector.model.state_dict() instead."
+        )
+
+
+def _cut(found: Detections, keep: int) -> Detections:
+    return Detections(found.boxes[:keep], found.scores[:keep], found.labels[:keep])
+
+
+def _check_names(model: nn.Module, features: Mapping[str, int]) -> None:
+    names = [name for name, _ in model.named_modules() if name]
+    for name in features:
+        if name not in names:
+            near = get_close_matches(name, names, 3, 0.4)
+            mend = f"Near names are {', '.join(near)}." if near else f"The first layers are {', '.join(names[:5])}."
+            raise ConfigError(f"features: {type(model).__name__} has no layer {name!r}. {mend}")

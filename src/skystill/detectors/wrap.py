@@ -1,0 +1,64 @@
+"""From a user's own model to a Detector: `skystill.wrap` finds the family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+
+from torch import nn
+
+from skystill.detectors.base import Detector
+from skystill.detectors.generic import GenericDetector, Loss, Predict
+from skystill.errors import ConfigError
+from skystill.structures import BoxKind
+
+# Where a model's class is written -> our file for that family, which has `from_model(model, classes)`. It is imported
+# only for such a model, and the foreign library is loaded by then.
+FOREIGN: dict[str, str] = {"torchvision.models.detection": "skystill.detectors.torchvision"}
+
+
+def wrap(
+    model: nn.Module,
+    classes: Sequence[str],
+    features: Mapping[str, int] | None = None,
+    predict: Predict | None = None,
+    loss: Loss | None = None,
+    kind: BoxKind = "hbb",
+    in_chans: int = 3,
+    multiple: int | None = None,
+) -> Detector:
+    """A model of any library as a Detector, to be trained, distilled and evaluated as any other.
+
+    The model is used in place: its parameters are trained, and `detector.model.state_dict()` is its own. classes: names
+    in label order, without background. The other arguments are for a model of no known family: features names layers
+    and their strides, predict is a function of (model, images) and loss of (model, images, targets); see
+    `skystill.detectors.generic`. multiple: image sides are multiples of it, by default of the coarsest stride.
+
+    >>> model = torchvision.models.detection.fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=3)
+    >>> student = skystill.wrap(model, classes=["ship", "plane"])
+
+    Errors: ConfigError when the family is unknown, classes do not fit the model, or a layer does not exist.
+    """
+    if isinstance(model, Detector):
+        raise ConfigError(f"this {type(model).__name__} is a skystill detector already. Use it as it is.")
+    if isinstance(classes, str) or not classes:
+        raise ConfigError(f"classes is {classes!r}. Give a list of names in label order, without background.")
+    if features is not None:
+        if predict is None:
+            raise ConfigError("features without predict. Give predict=, a function of (model, images) -> [Detections].")
+        return GenericDetector(model, classes, features, predict, loss, kind, in_chans, multiple)
+    home = next((home for start, home in FOREIGN.items() if _comes_from(model, start)), None)
+    if home is None:
+        raise ConfigError(
+            f"{type(model).__module__}.{type(model).__name__} is of no family that skystill knows. Give features "
+            "({layer: stride}), predict and, to train it, loss."
+        )
+    if kind != "hbb":
+        raise ConfigError(f"torchvision's {type(model).__name__} predicts upright boxes. Leave kind at hbb.")
+    detector: Detector = import_module(home).from_model(model, classes)
+    return detector
+
+
+def _comes_from(model: nn.Module, start: str) -> bool:
+    """Whether its class, or one that it is derived from, is written in that package."""
+    return any(f"{kind.__module__}.".startswith(f"{start}.") for kind in type(model).__mro__)

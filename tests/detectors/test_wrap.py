@@ -1,0 +1,41 @@
+"""wrap finds the family of a model, and says what it lacks."""
+
+from collections.abc import Callable
+
+import pytest
+from torch import nn
+from torchvision.models import detection, resnet18
+
+import skystill
+from skystill.detectors.torchvision import TorchvisionDetector
+from skystill.errors import ConfigError
+
+MakeModel = Callable[..., nn.Module]
+
+
+def test_a_subclass_is_of_its_parents_family(make_model: MakeModel) -> None:
+    class Mine(detection.FCOS):  # type: ignore[misc]
+        """As users derive."""
+
+    model = make_model("fcos")
+    model.__class__ = Mine
+    detector = skystill.wrap(model, classes=["a", "b", "c"])
+    assert isinstance(detector, TorchvisionDetector)
+    assert detector.classes == ("a", "b", "c")
+    assert detector.model is model
+
+
+def test_what_cannot_be_wrapped_is_told_in_one_line(make_model: MakeModel) -> None:
+    fcos = make_model("fcos")
+    for model, arguments, message in (
+        (resnet18(), {}, r"torchvision\.models\.resnet\.ResNet is of no family.*features"),
+        (nn.Linear(1, 1), {}, "Linear is of no family"),
+        (fcos, {"kind": "obb"}, "upright boxes"),
+        (fcos, {"classes": "ship"}, "Give a list of names"),
+        (fcos, {"classes": []}, "Give a list of names"),
+        (fcos, {"features": {"backbone": 8}}, "features without predict"),
+        (skystill.wrap(fcos, ["a", "b", "c"]), {}, "is a skystill detector already"),
+    ):
+        with pytest.raises(ConfigError, match=message) as caught:
+            skystill.wrap(model, **({"classes": ["a", "b", "c"]} | arguments))  # type: ignore[arg-type]
+        assert "\n" not in str(caught.value)
