@@ -1,9 +1,9 @@
-"""A detector from elsewhere as a student: torchvision's FCOS, taught by a GFL.
+"""A detector written out in full: an FCOS as a student, taught by a GFL.
 
     python examples/own_detector.py
 
-A detector is whatever has the four methods of `skystill.Detector`. Both detectors predict once a cell at strides 8 to
-128, so all terms of LTD work. Between other heads, `LTD(sem=0, loc=0)` distils the pyramids alone.
+A detector is whatever has the four methods of `skystill.Detector`. `skystill.wrap` does this for torchvision's models;
+here it is by hand, as for a family that skystill does not know, so that predictions count and not features alone.
 """
 
 from __future__ import annotations

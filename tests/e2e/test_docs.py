@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import pytest
 import torch
@@ -19,6 +19,8 @@ from skystill.cli.main import DATA_VERBS, RECIPE_VERBS, VERBS
 from skystill.cli.parsing import call
 from skystill.cli.recipes import parse_recipe, recipe_parser
 from skystill.detectors.gfl import PRESETS, GFLConfig
+from skystill.detectors.torchvision import PRESETS as TORCHVISION_PRESETS
+from skystill.detectors.torchvision import TorchvisionConfig
 from skystill.detectors.weights import create
 from skystill.distillation.methods import METHODS, make_method
 
@@ -125,6 +127,11 @@ def test_tables_name_what_there_is() -> None:
         assert f"`{name}`" in recipes
     for name in GFLConfig.__dataclass_fields__:
         assert f"`{name}`" in recipes
+    detectors = (ROOT / "docs/detectors.md").read_text()
+    for name in (*TORCHVISION_PRESETS, *TorchvisionConfig.__dataclass_fields__):
+        assert f"`{name}`" in detectors
+    for name in get_args(get_type_hints(TorchvisionConfig)["model"]):
+        assert name in detectors.partition("Fields: `model` (")[2].partition(")")[0].split(", ")
     for verb in [v for v in VERBS if v != "data"] + list(DATA_VERBS):
         assert re.search(rf"^\|.*`.*\b{verb}\b", readme, re.MULTILINE), verb
 
