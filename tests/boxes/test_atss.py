@@ -9,8 +9,10 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torchvision.ops import box_iou
 
 from skystill.boxes.atss import atss, inside_any, valuable_region
+from skystill.boxes.obb import hbb_to_obb, inside_rotated, le90, pairwise_rotated_diou, rotated_iou
 
 Box = list[float]
 STRIDES = (8, 16, 32)
@@ -166,3 +168,79 @@ def test_inside_means_strictly_inside_one_of_them() -> None:
     boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 30.0, 5.0]])
     points = torch.tensor([[5.0, 5.0], [10.0, 5.0], [25.0, 4.0], [25.0, 6.0], [15.0, 2.0]])
     assert inside_any(points, boxes).tolist() == [True, False, True, False, False]
+
+
+def turned_boxes(seed: int, count: int, side: int = 64) -> Tensor:
+    gen = torch.Generator().manual_seed(seed)
+    flat = random_boxes(seed, count, side)
+    size = flat[:, 2:] - flat[:, :2]
+    theta = torch.rand(count, 1, generator=gen) * math.pi
+    return le90(torch.cat([(flat[:, :2] + flat[:, 2:]) / 2, size, theta], 1))
+
+
+@some
+@given(seeds, counts)
+def test_upright_objects_told_as_oriented_ones_get_the_same_places(
+    cells: Callable[..., Tensor], seed: int, count: int
+) -> None:
+    grids = [cells(64, s, 3.0) for s in STRIDES]
+    places, levels, boxes = torch.cat(grids), tuple(len(g) for g in grids), random_boxes(seed, count)
+    upright, oriented = atss(places, levels, boxes), atss(places, levels, hbb_to_obb(boxes))
+    torch.testing.assert_close(upright.threshold, oriented.threshold, atol=1e-5, rtol=1e-4)
+    iou = box_iou(places, boxes)
+    assume(((iou - upright.threshold).abs() > NEAR).all())
+    taken = iou.sort(1).values.diff(dim=1) if count > 1 else torch.ones(1)
+    assume((taken.abs() > NEAR).all() or (iou.sum() == 0))
+    assert oriented.object.tolist() == upright.object.tolist()
+
+
+@some
+@given(seeds, counts)
+def test_oriented_positives_lie_inside_by_exact_overlap(cells: Callable[..., Tensor], seed: int, count: int) -> None:
+    grids = [cells(64, s, 3.0) for s in STRIDES]
+    places, levels, boxes = torch.cat(grids), tuple(len(g) for g in grids), turned_boxes(seed, count)
+    found = atss(places, levels, boxes)
+    iou = rotated_iou(hbb_to_obb(places), boxes)
+    centre = (places[:, :2] + places[:, 2:]) / 2
+    inside = inside_rotated(centre[:, None], boxes)
+    regular = (iou >= found.threshold - NEAR) & inside
+    for place in (found.object >= 0).nonzero().flatten().tolist():
+        owner = int(found.object[place])
+        if regular[place].any():
+            assert regular[place, owner]
+        else:  # an object without a regular positive got its best place
+            assert iou[place, owner] >= iou[:, owner].max() * 0.999
+    ring = valuable_region(places, boxes, found)
+    diou = pairwise_rotated_diou(hbb_to_obb(places), boxes)
+    for place, owner in enumerate(ring.tolist()):
+        between = (diou[place] >= 0.25 * found.threshold) & (diou[place] < found.threshold)
+        if found.object[place] >= 0 or not between.any():
+            assert owner == -1
+        else:
+            assert between[owner]
+            assert diou[place, owner] == diou[place][between].max()
+
+
+def test_a_place_beside_a_long_diagonal_object_is_not_its_positive(cells: Callable[..., Tensor]) -> None:
+    places = torch.cat([cells(128, s) for s in STRIDES])
+    ship = torch.tensor([[64.0, 64.0, 120.0, 14.0, math.pi / 4]])
+    centre = (places[:, :2] + places[:, 2:]) / 2
+    positive = atss(places, (256, 64, 16), ship).object >= 0
+    assert positive.any()
+    assert inside_rotated(centre[positive], ship).all()
+    assert not inside_any(torch.tensor([[64.0, 90.0]]), ship).any()  # inside the upright box around it
+    assert inside_any(torch.tensor([[64.0, 68.0]]), ship).all()
+
+
+def test_no_oriented_objects_no_places_taken(cells: Callable[..., Tensor]) -> None:
+    places, nothing = cells(64, 16), torch.zeros(0, 5)
+    assignment = atss(places, (16,), nothing)
+    assert assignment.object.tolist() == [-1] * 16
+    assert valuable_region(places, nothing, assignment).tolist() == [-1] * 16
+    assert inside_any(places[:, :2], nothing).tolist() == [False] * 16
+
+
+def test_a_tiny_oriented_object_gets_a_place(cells: Callable[..., Tensor]) -> None:
+    places = torch.cat([cells(64, s) for s in STRIDES])
+    owner = atss(places, (64, 16, 4), torch.tensor([[23.9, 23.2, 2.0, 1.4, 0.5]])).object
+    assert (owner >= 0).nonzero().flatten().tolist() == [2 * 8 + 2]

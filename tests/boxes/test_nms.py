@@ -6,8 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shapely import Polygon
 
-from skystill.boxes.nms import Selection, clip_to_images, select, select_batch
+from skystill.boxes import nms
+from skystill.boxes.nms import Selection, clip_to_images, oriented_nms, select, select_batch
+from skystill.boxes.obb import intersection_of_pairs, le90, obb_to_corners
 from skystill.structures import Detections
 
 Row = tuple[float, list[float], int]
@@ -98,3 +101,78 @@ def test_clip_cuts_at_the_unpadded_border_and_leaves_oriented_boxes() -> None:
     clip: Callable[[Detections], Detections] = lambda d: clip_to_images([d], [(50, 64)])[0]  # noqa: E731
     assert clip(flat).boxes.tolist() == [[0.0, 2.0, 64.0, 50.0]]
     assert clip(turned).boxes.tolist() == turned.boxes.tolist()
+
+
+def slow_oriented(scores: torch.Tensor, boxes: torch.Tensor, labels: torch.Tensor, iou: float, keep: int) -> list[int]:
+    """Best first, pair by pair, by shapely."""
+    corners = obb_to_corners(boxes.double())
+    shapes = [Polygon(c.view(4, 2).tolist()) for c in corners]
+    kept: list[int] = []
+    for i in scores.argsort(descending=True).tolist():
+        rivals = [j for j in kept if labels[j] == labels[i]]
+        if all(shapes[i].intersection(shapes[j]).area <= iou * shapes[i].union(shapes[j]).area for j in rivals):
+            kept.append(i)
+    return kept[:keep]
+
+
+def crowd(seed: int, n: int, classes: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Boxes in bunches, as detectors see objects, with their scores and labels."""
+    gen = torch.Generator().manual_seed(seed)
+    objects = torch.rand(6, 5, generator=gen) * torch.tensor([80.0, 80.0, 40.0, 20.0, 3.0]) + 4
+    boxes = objects[torch.randint(6, (n,), generator=gen)]
+    boxes = boxes + torch.randn(n, 5, generator=gen) * torch.tensor([2.0, 2.0, 1.0, 1.0, 0.1])
+    return le90(boxes), torch.rand(n, generator=gen), torch.randint(classes, (n,), generator=gen)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.integers(1, 40),
+    iou=st.sampled_from([0.1, 0.5, 0.7]),
+    keep=st.sampled_from([3, 500]),
+    block=st.sampled_from([1, 7, 256]),
+)
+def test_oriented_nms_is_greedy_suppression_by_exact_overlap(
+    seed: int, n: int, iou: float, keep: int, block: int
+) -> None:
+    boxes, scores, labels = crowd(seed, n, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nms, "_BLOCK", block)
+        assert oriented_nms(boxes, scores, labels, iou, keep).tolist() == slow_oriented(
+            scores, boxes, labels, iou, keep
+        )
+
+
+def test_oriented_boxes_are_selected_like_upright_ones() -> None:
+    crossed = torch.tensor([[50.0, 50.0, 40.0, 8.0, 0.7], [50.0, 50.0, 40.0, 8.0, -0.8], [50.5, 50.0, 40.0, 8.0, 0.7]])
+    scores = torch.tensor([[0.9, 0.0], [0.8, 0.7], [0.6, 0.01]])
+    found = select(scores, crossed, Selection())
+    # The upright boxes of the first two are the same; they cross, so both stay. The third repeats the first.
+    assert list(zip(found.scores.tolist(), found.labels.tolist(), strict=True)) == [
+        (pytest.approx(0.9), 0),
+        (pytest.approx(0.8), 0),
+        (pytest.approx(0.7), 1),
+    ]
+    assert found.boxes.equal(crossed[[0, 1, 1]])
+
+
+def test_a_thousand_oriented_boxes_are_compared_with_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of the million pairs are far apart, of other classes or already decided."""
+    boxes, scores, labels = crowd(0, 1000, 3)
+    boxes[:, :2] += torch.randint(0, 20, (1000, 2), generator=torch.Generator().manual_seed(1)) * 100.0
+    clipped = []
+
+    def counting(*args: torch.Tensor) -> torch.Tensor:
+        clipped.append(len(args[2]))
+        return intersection_of_pairs(*args)
+
+    monkeypatch.setattr(nms, "intersection_of_pairs", counting)
+    kept = oriented_nms(boxes, scores, labels, 0.5, 1000)
+    assert len(kept) > 500
+    assert sum(clipped) < 10_000
+
+
+def test_oriented_nms_of_nothing_is_nothing() -> None:
+    nothing = select(torch.zeros(3, 2), torch.rand(3, 5), Selection())
+    assert nothing.boxes.shape == (0, 5)
+    assert nothing.labels.dtype == torch.int64

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from shapely import MultiPoint, Polygon, oriented_envelope
+from shapely import MultiPoint, Point, Polygon, oriented_envelope
 from torch import Tensor
 
 from skystill.boxes import obb
@@ -139,3 +139,39 @@ def test_far_from_the_origin_single_precision_still_serves() -> None:
     a = torch.tensor([[20000.0, 20000.0, 40.0, 10.0, 0.5]])
     b = a + torch.tensor([[1.0, 2.0, 0.0, 0.0, 0.1]])
     assert float(obb.rotated_iou(a, b)) == pytest.approx(iou_by_shapely(a[0].double(), b[0].double()), abs=1e-4)
+
+
+@some
+@given(st.lists(st.tuples(near, near), min_size=1, max_size=6))
+def test_pairs_are_the_diagonal_of_all(rows: list[tuple[tuple[float, ...], tuple[float, ...]]]) -> None:
+    a, b = (torch.tensor([pair[i] for pair in rows], dtype=torch.float64) for i in (0, 1))
+    torch.testing.assert_close(obb.paired_rotated_iou(a, b), obb.rotated_iou(a, b).diagonal())
+    torch.testing.assert_close(obb.paired_rotated_iou(a[:, None], b), obb.rotated_iou(a, b))
+    assert obb.paired_rotated_iou(a[:0], b[:0]).shape == (0,)
+
+
+@some
+@given(near, near)
+def test_diou_takes_off_the_distance_of_the_centres(one: tuple[float, ...], other: tuple[float, ...]) -> None:
+    a, b = torch.tensor([one], dtype=torch.float64), torch.tensor([other], dtype=torch.float64)
+    x1, y1, x2, y2 = MultiPoint(torch.cat([obb.obb_to_corners(a), obb.obb_to_corners(b)]).view(-1, 2).tolist()).bounds
+    apart = math.dist(one[:2], other[:2]) ** 2 / ((x2 - x1) ** 2 + (y2 - y1) ** 2)
+    assert float(obb.pairwise_rotated_diou(a, b)) == pytest.approx(iou_by_shapely(a[0], b[0]) - apart, abs=1e-6)
+
+
+@some
+@given(near, st.floats(-40, 40), st.floats(-40, 40))
+def test_inside_is_what_shapely_contains(row: tuple[float, ...], x: float, y: float) -> None:
+    turned, point = torch.tensor(row, dtype=torch.float64), Point(x, y)
+    shape = polygon(obb.obb_to_corners(turned))
+    assume(shape.exterior.distance(point) > 1e-6)
+    assert bool(obb.inside_rotated(torch.tensor([x, y], dtype=torch.float64), turned)) == shape.contains(point)
+
+
+@pytest.mark.parametrize("size", [(1e-3, 1e-4), (5000.0, 0.2), (3.0, 3.0)])
+def test_overlap_keeps_its_digits_at_odd_sizes(size: tuple[float, float]) -> None:
+    a = torch.tensor([[7.0, 5.0, *size, 0.3]], dtype=torch.float64)
+    half = a * torch.tensor([1, 1, 0.5, 1, 1], dtype=torch.float64)
+    assert float(obb.rotated_iou(a, a)) == pytest.approx(1, abs=1e-9)
+    assert float(obb.rotated_iou(a, half)) == pytest.approx(0.5, abs=1e-9)
+    assert float(obb.rotated_iou(half, a)) == pytest.approx(0.5, abs=1e-9)

@@ -22,7 +22,8 @@ import torch
 
 from skystill.data.module import DataModule, Split
 from skystill.detectors.base import Detector
-from skystill.detectors.weights import create, load, read_header, save
+from skystill.detectors.gfl import GFLConfig
+from skystill.detectors.weights import PRESETS, create, load, read_header, save
 from skystill.distillation.distiller import Distiller, inherit
 from skystill.distillation.methods import make_method
 from skystill.errors import ConfigError
@@ -89,17 +90,27 @@ def _run(recipe: Recipe, method: str, resume: bool) -> Path:
 
 
 def make_detector(recipe: Recipe, classes: tuple[str, ...]) -> Detector:
-    """The recipe's detector, fresh or from its weights. Errors: ConfigError when the weights know other classes."""
-    wanted = recipe.detector
+    """The recipe's detector, fresh or from its weights. Errors: ConfigError when the weights know other classes, or it
+    predicts another kind of boxes than the data has."""
+    wanted, kind = recipe.detector, recipe.data.kind
+    name = wanted.weights or wanted.preset
     if wanted.weights is not None:
         detector = load(wanted.weights)
         if detector.classes != classes:
             raise ConfigError(
                 f"{wanted.weights}: knows the classes {', '.join(detector.classes)}, the data has {', '.join(classes)}."
             )
-        return detector.train()
-    settings = {"in_chans": recipe.data.bands} | wanted.settings
-    return create(wanted.preset, classes, wanted.backbone_weights, **settings).train()
+    else:
+        settings: dict[str, Any] = {"in_chans": recipe.data.bands}
+        if isinstance(PRESETS.get(wanted.preset), GFLConfig):
+            settings["kind"] = kind
+        detector = create(wanted.preset, classes, wanted.backbone_weights, **settings | wanted.settings)
+    if detector.kind != kind:
+        raise ConfigError(
+            f"{name} predicts {detector.kind} boxes, and data.kind is {kind}. Set --data.kind {detector.kind}, or "
+            f"choose a detector of {kind} boxes, such as GFL's presets."
+        )
+    return detector.train()
 
 
 def _task(recipe: Recipe, method: str, detector: Detector) -> Task:

@@ -167,10 +167,6 @@ class Recipe:
 
     def check(self) -> None:
         """Refuses what cannot work, before anything is loaded."""
-        if self.data.kind == "obb":
-            raise ConfigError(
-                "data.kind is obb, but no detector here predicts oriented boxes yet. Use hbb: oriented truth is boxed."
-            )
         at_least = {
             "trainer.epochs": (self.trainer.epochs, 1),
             "trainer.accumulate": (self.trainer.accumulate, 1),

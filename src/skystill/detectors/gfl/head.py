@@ -1,4 +1,7 @@
-"""GFL's head: class scores that mean quality, and each edge's distance as a distribution."""
+"""GFL's head: class scores that mean quality, and each edge's distance as a distribution.
+
+For oriented boxes the distributions are those of oriented.py; what is said of edges here holds for them too.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from torch import Tensor, nn
 
 from skystill.detectors.gfl.config import GFLConfig
 from skystill.detectors.gfl.layers import LevelNorm, SharedNorm, conv3x3
+from skystill.detectors.gfl.oriented import decode_oriented
 from skystill.structures import Dense, MapPair
 
 
@@ -45,17 +49,17 @@ class Tower(nn.Module):
 
 
 class Head(nn.Module):
-    """Two towers, then K class logits and 4 (n+1) edge logits at every cell."""
+    """Two towers, then K class logits and E (n+1) edge logits at every cell."""
 
     def __init__(self, config: GFLConfig, num_classes: int) -> None:
         super().__init__()
         self.strides, self.bins = config.strides, config.reg_max + 1
-        self.anchor_scale = config.anchor_scale
+        self.edges, self.anchor_scale = config.distributions, config.anchor_scale
         self.cls_tower, self.reg_tower = Tower(config), Tower(config)
-        # A light head ends in 1x1 convolutions: a dense 3x3 to 4 (n+1) channels would cost more than its whole tower.
+        # A light head ends in 1x1 convolutions: a dense 3x3 to E (n+1) channels would cost more than its whole tower.
         kernel = 3 if config.convs == "dense" else 1
         self.cls = nn.Conv2d(config.head_channels, num_classes, kernel, padding=kernel // 2)
-        self.reg = nn.Conv2d(config.head_channels, 4 * self.bins, kernel, padding=kernel // 2)
+        self.reg = nn.Conv2d(config.head_channels, self.edges * self.bins, kernel, padding=kernel // 2)
         self.scales = nn.Parameter(torch.ones(len(config.strides)))
         for conv in (m for m in self.modules() if isinstance(m, nn.Conv2d)):
             if conv.bias is not None:
@@ -83,11 +87,11 @@ class Head(nn.Module):
         for level, (x, _) in enumerate(zip(pyramid, self.strides, strict=True)):
             maps.append((self.cls_tower.start(x, level), self.reg_tower.start(x, level)))
             rows.append(self._end(maps[-1], level))
-        return _dense(rows, self.bins), tuple(maps)
+        return self._dense(rows), tuple(maps)
 
     def finish(self, maps: Sequence[MapPair], levels: Sequence[int]) -> Dense:
         """Predictions from maps as `run` gives them, at some of the levels; see HeadView."""
-        return _dense([self._end(pair, level) for pair, level in zip(maps, levels, strict=True)], self.bins)
+        return self._dense([self._end(pair, level) for pair, level in zip(maps, levels, strict=True)])
 
     def _end(self, maps: MapPair, level: int) -> _Rows:
         stride, (height, width) = self.strides[level], maps[0].shape[2:]
@@ -100,17 +104,16 @@ class Head(nn.Module):
             cls.new_full((height * width,), float(stride), dtype=torch.float32),
         )
 
+    def _dense(self, levels: list[_Rows]) -> Dense:
+        """The levels' rows together, with their boxes."""
+        logits, edges, places, strides = zip(*levels, strict=True)
+        where, edge = torch.cat(places), torch.cat(edges, 1)
+        edge = edge.view(*edge.shape[:2], self.edges, self.bins)
+        boxes = (decode if self.edges == 4 else decode_oriented)(edge, where, torch.cat(strides))
+        return Dense(torch.cat(logits, 1), boxes, edge, where, tuple(len(p) for p in places))
+
 
 _Rows = tuple[Tensor, Tensor, Tensor, Tensor]  # of one level: logits, edges, places, strides
-
-
-def _dense(levels: list[_Rows], bins: int) -> Dense:
-    """The levels' rows together, with their boxes."""
-    logits, edges, places, strides = zip(*levels, strict=True)
-    where, edge = torch.cat(places), torch.cat(edges, 1)
-    edge = edge.view(*edge.shape[:2], 4, bins)
-    boxes = decode(edge, where, torch.cat(strides))
-    return Dense(torch.cat(logits, 1), boxes, edge, where, tuple(len(p) for p in places))
 
 
 def anchors(height: int, width: int, stride: int, scale: float, device: torch.device) -> Tensor:

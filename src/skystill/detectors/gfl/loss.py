@@ -1,6 +1,8 @@
 """GFL's training loss: QFL + DFL + GIoU on places chosen by ATSS.
 
-Generalized Focal Loss (Li et al., NeurIPS 2020, arXiv 2006.04388), eqs. 5 (QFL) and 6 (DFL).
+Generalized Focal Loss (Li et al., NeurIPS 2020, arXiv 2006.04388), eqs. 5 (QFL) and 6 (DFL). For oriented boxes the
+quality is the exact overlap, the Gaussian KLD (boxes/gaussian.py) takes the place of GIoU, and DFL runs over the five
+distributions of oriented.py. P positives, E = 4 or 5 distributions of n+1 bins.
 """
 
 from __future__ import annotations
@@ -11,8 +13,12 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
 from skystill.boxes.atss import atss, inside_any
+from skystill.boxes.gaussian import kld_loss
 from skystill.boxes.hbb import paired_iou
+from skystill.boxes.obb import paired_rotated_iou
+from skystill.detectors.gfl.oriented import angle_focal_loss, linear_targets
 from skystill.distributed import mean_over_workers
+from skystill.errors import ConfigError
 from skystill.structures import Dense, Targets
 
 
@@ -41,10 +47,14 @@ def distribution_focal_loss(edges: Tensor, distance: Tensor) -> Tensor:
 def gfl_loss(dense: Dense, targets: list[Targets], strides: Tensor, topk: int = 9) -> dict[str, Tensor]:
     """The three terms {"qfl", "dfl", "giou"}, weighted 1, 1/4 and 2 as in the paper, each a scalar.
 
-    dense: predictions with edges. targets: one per image, HBB. strides: (N,) pixels of each place's cell.
-    An image without objects teaches background only.
+    dense: predictions with edges. targets: one per image, of the kind of dense.boxes; for oriented ones the third term
+    is "kld". strides: (N,) pixels of each place's cell. An image without objects teaches background only.
+    Errors: ConfigError when the targets are of the other kind.
     """
     assert dense.edges is not None
+    _check_kind(dense, targets)
+    oriented = dense.boxes.shape[2] == 5
+    third = "kld" if oriented else "giou"
     image, place, box, label, valid = _positives(dense, targets, topk)
     logits, edges = dense.logits.float(), dense.edges
     quality = torch.zeros_like(logits)
@@ -53,27 +63,50 @@ def gfl_loss(dense: Dense, targets: list[Targets], strides: Tensor, topk: int = 
     if len(place) == 0:
         nothing = edges.float().sum() * 0
         qfl = (quality_focal_loss(logits, quality) * valid[..., None]).sum() / count
-        return {"qfl": qfl, "dfl": nothing, "giou": nothing}
+        return {"qfl": qfl, "dfl": nothing, third: nothing}
 
     predicted = dense.boxes[image, place]
     with torch.no_grad():
-        quality[image, place, label] = paired_iou(predicted, box)
+        quality[image, place, label] = (paired_rotated_iou if oriented else paired_iou)(predicted, box)
         weight = logits[image, place].sigmoid().amax(1)
         total = mean_over_workers(weight.sum()).clamp(min=1e-6)
     qfl = (quality_focal_loss(logits, quality) * valid[..., None]).sum() / count
-    giou = (generalized_box_iou_loss(predicted, box) * weight).sum() / total
+    gap = ((kld_loss if oriented else generalized_box_iou_loss)(predicted, box) * weight).sum() / total
 
     centre = ((dense.places[:, :2] + dense.places[:, 2:]) / 2)[place]
+    per_edge = (_dfl_oriented if oriented else _dfl_upright)(edges[image, place].float(), box, centre, strides[place])
+    dfl = (per_edge.mean(1) * weight).sum() / total
+    return {"qfl": qfl, "dfl": dfl * 0.25, third: gap * 2.0}
+
+
+def _dfl_upright(edges: Tensor, boxes: Tensor, centre: Tensor, strides: Tensor) -> Tensor:
+    """(P, 4) DFL of the edge distances; edges: (P, 4, n+1)."""
     n = edges.shape[-1] - 1
-    distance = torch.cat([centre - box[:, :2], box[:, 2:] - centre], 1) / strides[place, None]
+    distance = torch.cat([centre - boxes[:, :2], boxes[:, 2:] - centre], 1) / strides[:, None]
     distance = distance.clamp(0, n - 0.01)
-    dfl = distribution_focal_loss(edges[image, place].float().flatten(0, 1), distance.flatten())
-    dfl = (dfl.view(-1, 4).mean(1) * weight).sum() / total
-    return {"qfl": qfl, "dfl": dfl * 0.25, "giou": giou * 2.0}
+    return distribution_focal_loss(edges.flatten(0, 1), distance.flatten()).view(-1, 4)
+
+
+def _dfl_oriented(edges: Tensor, boxes: Tensor, centre: Tensor, strides: Tensor) -> Tensor:
+    """(P, 5) DFL of offsets, half sides and angle; edges: (P, 5, n+1)."""
+    wanted = linear_targets(boxes, centre, strides, edges.shape[-1] - 1)
+    linear = distribution_focal_loss(edges[:, :4].flatten(0, 1), wanted.flatten()).view(-1, 4)
+    return torch.cat([linear, angle_focal_loss(edges[:, 4], boxes)[:, None]], 1)
+
+
+def _check_kind(dense: Dense, targets: list[Targets]) -> None:
+    columns = dense.boxes.shape[2]
+    for target in targets:
+        if len(target) and target.boxes.shape[1] != columns:
+            one, other = ("oriented", "upright") if columns == 5 else ("upright", "oriented")
+            raise ConfigError(
+                f"the detector predicts {one} boxes, but the truth of image {target.name!r} is {other}. "
+                f"Give data.kind {'obb' if columns == 5 else 'hbb'}."
+            )
 
 
 def _positives(dense: Dense, targets: list[Targets], topk: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Image and place of every positive (P,), its box (P, 4) and label (P,), and valid (B, N): False inside ignored
+    """Image and place of every positive (P,), its box (P, 4|5) and label (P,), and valid (B, N): False inside ignored
     objects."""
     images, places, boxes, labels, valid = [], [], [], [], []
     centre = (dense.places[:, :2] + dense.places[:, 2:]) / 2
@@ -83,7 +116,8 @@ def _positives(dense: Dense, targets: list[Targets], topk: int) -> tuple[Tensor,
         place = (owner >= 0).nonzero().flatten()
         images.append(torch.full_like(place, b))
         places.append(place)
-        boxes.append(counted.boxes[owner[place]])
+        # An empty image's targets may have either number of columns.
+        boxes.append(counted.boxes[owner[place]] if len(counted) else dense.boxes.new_zeros(0, dense.boxes.shape[2]))
         labels.append(counted.labels[owner[place]])
         valid.append((owner >= 0) | ~inside_any(centre, target.boxes[target.ignore]))
     return torch.cat(images), torch.cat(places), torch.cat(boxes), torch.cat(labels), torch.stack(valid)

@@ -20,7 +20,8 @@ from skystill.structures import HeadView, Knowledge, Output, Targets
 
 
 class GFL(Detector):
-    """Generalized Focal Loss detector (Li et al., NeurIPS 2020, arXiv 2006.04388) for horizontal boxes.
+    """Generalized Focal Loss detector (Li et al., NeurIPS 2020, arXiv 2006.04388) for horizontal or oriented boxes, as
+    the architecture's `kind` says.
 
     >>> model = GFL(("ship", "plane"), GFLConfig("mobilenetv3_small_100", levels=(3, 5), neck_channels=64))
     >>> detections = model.eval().predict(torch.rand(1, 3, 256, 256))
@@ -32,7 +33,7 @@ class GFL(Detector):
         super().__init__()
         if not classes:
             raise ConfigError("a detector needs at least one class.")
-        self.classes, self.kind, self.in_chans = tuple(classes), "hbb", architecture.in_chans
+        self.classes, self.kind, self.in_chans = tuple(classes), architecture.kind, architecture.in_chans
         self.architecture = architecture
         self.multiple = max(32, architecture.strides[-1])
         first, last = architecture.levels
@@ -71,7 +72,8 @@ class GFL(Detector):
         return HeadView(self.head.middle_width, self.head.finish)
 
     def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
-        """Losses "qfl", "dfl", "giou" when targets are given, and the knowledge; see `Output`."""
+        """Losses "qfl", "dfl", "giou" ("kld" for oriented boxes) when targets are given, and the knowledge; see
+        `Output`."""
         knowledge = self.knowledge(images)
         losses: dict[str, Tensor] = {}
         if targets is not None:
@@ -80,7 +82,7 @@ class GFL(Detector):
         return Output(losses, knowledge)
 
     def raw(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (B, N, K) and boxes (B, N, 4) at every place."""
+        """Scores (B, N, K) and boxes (B, N, 4|5) at every place."""
         dense = self.knowledge(images).dense
         assert dense is not None
         return dense.scores(), dense.boxes

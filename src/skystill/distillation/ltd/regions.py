@@ -77,6 +77,8 @@ def proposal_regions(
 
 
 def shrink(boxes: Tensor, factor: float) -> Tensor:
-    """(M, 4) boxes with the same centres and `factor` times the sides."""
+    """(M, 4|5) boxes with the same centres and angles and `factor` times the sides."""
+    if boxes.shape[1] == 5:
+        return torch.cat([boxes[:, :2], boxes[:, 2:4] * factor, boxes[:, 4:]], 1)
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) * (factor / 2)
     return torch.cat([centre - half, centre + half], 1)

@@ -74,6 +74,8 @@ class LTDReleased(Method):
         dense_s, dense_t = same_grid(student, teacher)
         if dense_s.edges is None or dense_t.edges is None:
             raise ConfigError("ltd_released distils edge distributions and one of the heads has none; use ltd.")
+        if dense_s.edges.shape[2] != 4:
+            raise ConfigError("ltd_released is what its authors ran, on upright boxes. Use ltd for oriented ones.")
         self.levels = [(i, teacher.strides.index(s)) for i, s in enumerate(student.strides) if s in teacher.strides]
         widths = [(student.pyramid[i].shape[1], teacher.pyramid[j].shape[1]) for i, j in self.levels]
         self.phi = nn.ModuleList(nn.Conv2d(s, t, 1) for s, t in widths)

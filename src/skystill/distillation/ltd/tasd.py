@@ -7,7 +7,8 @@ L_sem = 1/Z_sem sum_{R_sem} |p_t - p_s| BCE(s, p_t)     (BCKD's form, ICCV 2023;
 L_loc = 1/Z_loc sum_{R_loc} sum_e c_e T^2 KL(softmax(d_t / T) || softmax(d_s / T))
         (LD, CVPR 2022, with the teacher's certainty of each edge, c_e = 1 - H(softmax d_t) / log(n+1), mean 1)
 
-P selected places, K classes, E edges, n+1 bins.
+P selected places, K classes, E edges, n+1 bins. An oriented box's E = 5 distributions are its offsets, half sides and
+angle; KL compares bin with bin, so that it knows no seam of the angle.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
+from skystill.boxes.gaussian import kld_loss
 from skystill.distributed import mean_over_workers
 from skystill.structures import Dense
 
@@ -61,12 +63,17 @@ def localization_loss(dense_s: Dense, dense_t: Dense, region: Tensor, tau: float
 
 
 def box_imitation_loss(dense_s: Dense, dense_t: Dense, region: Tensor) -> Tensor:
-    """L_loc for heads without distributions: 1 - GIoU to the teacher's box, weighted by the teacher's best score, a
+    """L_loc for heads without distributions: `box_gap` to the teacher's box, weighted by the teacher's best score, a
     scalar."""
     b_s, b_t = dense_s.boxes[region].float(), dense_t.boxes[region].float()
     if len(b_t) == 0:
         return b_s.sum()
     weight = dense_t.scores()[region].amax(1)
     norm = mean_over_workers(weight.sum()).clamp(min=1)
-    loss: Tensor = (weight * generalized_box_iou_loss(b_s, b_t)).sum() / norm
-    return loss
+    return (weight * box_gap(b_s, b_t)).sum() / norm
+
+
+def box_gap(b_s: Tensor, b_t: Tensor) -> Tensor:
+    """(P,) how far boxes are from the teacher's: 1 - GIoU of upright (P, 4), the Gaussian KLD of oriented (P, 5)."""
+    gap: Tensor = (generalized_box_iou_loss if b_s.shape[1] == 4 else kld_loss)(b_s, b_t)
+    return gap

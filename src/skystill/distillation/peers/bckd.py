@@ -5,7 +5,7 @@
 
 z (B, N, K) class logits at N places, each class a binary classification of its own; b (B, N, 4) boxes; P the number of
 ATSS positives, at least 1. L_sem runs over all places. Weights 1 and 4: the authors' settings for GFL, whose GIoU takes
-the place of the IoU in the paper's text.
+the place of the IoU in the paper's text; between oriented boxes the Gaussian KLD does (`tasd.box_gap`).
 Differs from the paper: L_loc on the positives alone; at other places teacher and student have no box to agree on.
 Heads whose classes share a softmax are told as independent ones, with the same scores.
 """
@@ -13,10 +13,10 @@ Heads whose classes share a softmax are told as independent ones, with the same 
 from __future__ import annotations
 
 from torch import Tensor
-from torchvision.ops import generalized_box_iou_loss
 
 from skystill.detectors.gfl.loss import quality_focal_loss
 from skystill.distillation.ltd.regions import find_regions
+from skystill.distillation.ltd.tasd import box_gap
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import same_grid
 from skystill.distillation.views import as_sigmoid
@@ -30,11 +30,10 @@ def binary_loss(dense_s: Dense, dense_t: Dense) -> Tensor:
 
 
 def box_loss(dense_s: Dense, dense_t: Dense, region: Tensor) -> Tensor:
-    """sum of 1 - GIoU(b_s, b_t) over region (B, N) bool, each place weighted by its widest gap between class scores, a
+    """sum of box_gap(b_s, b_t) over region (B, N) bool, each place weighted by its widest gap between class scores, a
     scalar."""
     gap = (dense_t.scores()[region] - dense_s.scores()[region].detach()).abs().amax(1)
-    giou: Tensor = generalized_box_iou_loss(dense_s.boxes[region].float(), dense_t.boxes[region].float())
-    return (gap * giou).sum()
+    return (gap * box_gap(dense_s.boxes[region].float(), dense_t.boxes[region].float())).sum()
 
 
 class BCKD(Method):
