@@ -1,5 +1,6 @@
 """Small detectors and small knowledge that many tests share, on one thread, whatever cores the machine has."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from skystill.boxes.obb import le90
 from skystill.detectors.gfl import GFL, GFLConfig
-from skystill.structures import Dense, Knowledge, Targets
+from skystill.structures import BoxKind, Dense, Knowledge, Targets
 
 torch.set_num_threads(1)
 
@@ -52,7 +54,7 @@ def cells() -> Callable[..., Tensor]:
 
 @pytest.fixture
 def make_dense(cells: Callable[..., Tensor]) -> Callable[..., Dense]:
-    """make_dense(seed, batch, classes, side, strides, bins): random predictions on a real grid."""
+    """make_dense(seed, batch, classes, side, strides, bins, kind): random predictions on a real grid."""
 
     def make(
         seed: int,
@@ -61,6 +63,7 @@ def make_dense(cells: Callable[..., Tensor]) -> Callable[..., Dense]:
         side: int = 64,
         strides: Sequence[int] = (8, 16, 32),
         bins: int = 17,
+        kind: BoxKind = "hbb",
     ) -> Dense:
         gen = torch.Generator().manual_seed(seed)
         grids = [cells(side, s) for s in strides]
@@ -70,7 +73,10 @@ def make_dense(cells: Callable[..., Tensor]) -> Callable[..., Dense]:
         reach = torch.rand(batch, n, 4, generator=gen) * 24 + 1
         boxes = torch.cat([centre - reach[..., :2], centre + reach[..., 2:]], -1)
         logits = torch.randn(batch, n, classes, generator=gen) * 2 - 1
-        edges = torch.randn(batch, n, 4, bins, generator=gen) * 2
+        edges = torch.randn(batch, n, 4 if kind == "hbb" else 5, bins, generator=gen) * 2
+        if kind == "obb":
+            theta = torch.rand(batch, n, 1, generator=gen) * math.pi
+            boxes = le90(torch.cat([(boxes[..., :2] + boxes[..., 2:]) / 2, reach[..., :2], theta], -1))
         return Dense(logits, boxes, edges, places, tuple(len(g) for g in grids))
 
     return make
@@ -78,14 +84,20 @@ def make_dense(cells: Callable[..., Tensor]) -> Callable[..., Dense]:
 
 @pytest.fixture
 def make_knowledge(make_dense: Callable[..., Dense]) -> Callable[..., Knowledge]:
-    """make_knowledge(seed, channels=8, batch=2, side=64, strides=(8, 16, 32)): random features and predictions."""
+    """make_knowledge(seed, channels=8, batch=2, side=64, strides=(8, 16, 32), kind="hbb"): random features and
+    predictions."""
 
     def make(
-        seed: int, channels: int = 8, batch: int = 2, side: int = 64, strides: Sequence[int] = (8, 16, 32)
+        seed: int,
+        channels: int = 8,
+        batch: int = 2,
+        side: int = 64,
+        strides: Sequence[int] = (8, 16, 32),
+        kind: BoxKind = "hbb",
     ) -> Knowledge:
         gen = torch.Generator().manual_seed(seed + 1000)
         pyramid = tuple(torch.randn(batch, channels, side // s, side // s, generator=gen) for s in strides)
-        return Knowledge(pyramid, tuple(strides), make_dense(seed, batch, side=side, strides=strides))
+        return Knowledge(pyramid, tuple(strides), make_dense(seed, batch, side=side, strides=strides, kind=kind))
 
     return make
 
@@ -100,6 +112,19 @@ def two_images() -> list[Targets]:
             name="first",
         ),
         Targets(torch.tensor([[13.0, 9.0, 34.0, 45.0]]), torch.tensor([1]), name="second"),
+    ]
+
+
+@pytest.fixture
+def two_turned_images() -> list[Targets]:
+    """The same of oriented boxes: a long one, a square and a small one near the seam of the angle; then one."""
+    return [
+        Targets(
+            torch.tensor([[20.0, 22.0, 42.0, 13.0, 0.6], [45.0, 46.0, 24.0, 24.0, 0.3], [54.0, 8.0, 12.0, 7.0, 1.57]]),
+            torch.tensor([0, 1, 2]),
+            name="first",
+        ),
+        Targets(torch.tensor([[24.0, 27.0, 36.0, 20.0, -1.5]]), torch.tensor([1]), name="second"),
     ]
 
 

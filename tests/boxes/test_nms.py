@@ -144,7 +144,7 @@ def test_oriented_nms_is_greedy_suppression_by_exact_overlap(
 
 
 def test_oriented_boxes_are_selected_like_upright_ones() -> None:
-    crossed = torch.tensor([[50.0, 50.0, 40.0, 8.0, 0.7], [50.0, 50.0, 40.0, 8.0, -0.8], [50.5, 50.0, 40.0, 8.0, 0.7]])
+    crossed = torch.tensor([[50.0, 50.0, 40.0, 6.0, 0.7], [50.0, 50.0, 40.0, 6.0, -0.8], [50.5, 50.0, 40.0, 6.0, 0.7]])
     scores = torch.tensor([[0.9, 0.0], [0.8, 0.7], [0.6, 0.01]])
     found = select(scores, crossed, Selection())
     # The upright boxes of the first two are the same; they cross, so both stay. The third repeats the first.

@@ -14,7 +14,7 @@ _THIN = 0.1  # pixels; thinner boxes count as this thin, so that one without are
 
 
 def gaussian_divergence(a: Tensor, b: Tensor) -> Tensor:
-    """KL(N_a || N_b) of boxes a with the boxes b at the same place, eq. 4; shapes (..., 5) that broadcast.
+    """KL(N_a || N_b) of boxes a with the boxes b at the same place; shapes (..., 5) that broadcast.
 
     Not symmetric: b's size is the unit in which shift and stretch are measured, so b is the truth. Returns (...).
     """
@@ -31,5 +31,5 @@ def gaussian_divergence(a: Tensor, b: Tensor) -> Tensor:
 
 
 def kld_loss(a: Tensor, b: Tensor) -> Tensor:
-    """1 - 1 / (1 + ln(1 + KL(N_a || N_b))), eq. 8 with tau 1 and the logarithm: (...) in 0..1 of boxes (..., 5)."""
+    """1 - 1 / (1 + ln(1 + KL(N_a || N_b))), the paper's loss with tau 1 and the logarithm: (...) in 0..1, boxes (..., 5)."""
     return 1 - 1 / (1 + torch.log1p(gaussian_divergence(a, b)))

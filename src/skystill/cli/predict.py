@@ -20,6 +20,7 @@ def predict(
     on_bad_image: Literal["raise", "skip"] = "raise",
     white: float | None = None,
     device: str = "cpu",
+    dota: bool = False,
 ) -> None:
     """Find objects in images.
 
@@ -40,9 +41,10 @@ def predict(
         on_bad_image: raise stops at an unreadable image, skip leaves it out and says so.
         white: value of a white pixel in images of more than 8 bits, such as 4095 for a 12-bit sensor.
         device: cpu or cuda, for .safetensors; .onnx runs on the CPU.
+        dota: also write OUT/dota, one file a class, as DOTA's evaluation takes them.
     """
-    summary = run(weights, images, out, score, size, batch, draw, on_bad_image, white, device)
-    print("\n".join(lines(summary, out, draw)))
+    summary = run(weights, images, out, score, size, batch, draw, on_bad_image, white, device, dota)
+    print("\n".join([*lines(summary, out, draw), *([f"wrote {out / 'dota'}"] if dota else [])]))
 
 
 def lines(summary: Summary, out: Path, draw: bool) -> list[str]:

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from skystill.boxes.nms import Selection, clip_to_images
-from skystill.boxes.obb import obb_to_corners
+from skystill.boxes.obb import hbb_to_obb, obb_to_corners, rotated_intersection
 from skystill.data.images import read_image, to_bands
+from skystill.deployment.dota import check_names, write_dota
 from skystill.deployment.inputs import batches, find_images, to_unit, with_longer_side
 from skystill.deployment.runtime import OnnxDetector, Predictor, open_detector
 from skystill.errors import ConfigError, DataError
@@ -47,6 +48,7 @@ def predict(
     on_bad_image: Literal["raise", "skip"] = "raise",
     white: float | None = None,
     device: str = "cpu",
+    dota: bool = False,
 ) -> Summary:
     """Detects objects in image files and writes `out`/detections.json and `out`/pictures/.
 
@@ -54,6 +56,7 @@ def predict(
     to this longer side in pixels for the detector, 0 keeps them; boxes always refer to the pixels of the file. batch:
     images at once; it changes speed and memory, not what is found. draw: write pictures too. on_bad_image: "raise"
     stops at an unreadable image, "skip" goes on and lists it. white: see `read_image`. device: for .safetensors.
+    dota: write `out`/dota too, see `write_dota`.
 
     detections.json holds "classes", "kind", "score", "weights", "images" (file_name, width, height), "skipped" and
     "detections", each with file_name, category, score and bbox [x, y, width, height] in pixels; oriented ones also with
@@ -65,6 +68,8 @@ def predict(
     detector = open_detector(weights, device)
     out = Path(out)
     paths = find_images(images, outside=out)  # `out` may lie among the images, with the pictures of an earlier run
+    if dota:
+        check_names(paths)
     root = Path(os.path.commonpath([path.parent for path in paths]))
     summary = Summary()
     report: dict[str, Any] = {
@@ -90,6 +95,8 @@ def predict(
     if not summary.images:
         raise DataError(f"{images}: none of the {len(paths)} images can be read. Replace them with intact copies.")
     _write(out / "detections.json", _to_json(report).encode())
+    if dota:
+        write_dota(report["detections"], detector.classes, detector.kind, out / "dota")
     summary.seconds = time.perf_counter() - start
     return summary
 
@@ -157,8 +164,8 @@ def _inside(seen: Detections, image: Tensor) -> Detections:
     if seen.boxes.shape[1] == 4:
         keep = ((seen.boxes[:, 2:] - seen.boxes[:, :2]) > 0).all(1)
     else:
-        limit = torch.tensor([image.shape[2], image.shape[1]])
-        keep = ((seen.boxes[:, :2] >= 0) & (seen.boxes[:, :2] < limit)).all(1)
+        window = hbb_to_obb(torch.tensor([[0.0, 0.0, image.shape[2], image.shape[1]]]))
+        keep = rotated_intersection(seen.boxes, window)[:, 0] > 0
     return Detections(seen.boxes[keep], seen.scores[keep], seen.labels[keep])
 
 

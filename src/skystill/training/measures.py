@@ -15,7 +15,7 @@ from torch.nn.utils import get_total_norm
 
 from skystill.boxes.atss import atss
 from skystill.boxes.hbb import paired_iou
-from skystill.boxes.obb import rotated_iou
+from skystill.boxes.obb import paired_rotated_iou
 from skystill.detectors.base import Detector
 from skystill.evaluation.inside import SIZES
 from skystill.evaluation.pairs import areas
@@ -114,10 +114,8 @@ def known(dense: Dense, targets: Sequence[Targets]) -> list[tuple[Tensor, Tensor
         owner = atss(dense.places, dense.levels, truth.boxes).object
         place = (owner >= 0).nonzero().flatten()
         owner = owner[place]
-        if truth.boxes.shape[1] == 4:
-            iou = paired_iou(boxes[place], truth.boxes[owner])
-        else:
-            iou = rotated_iou(boxes[place], truth.boxes).gather(1, owner[:, None])[:, 0]
+        overlap = paired_iou if truth.boxes.shape[1] == 4 else paired_rotated_iou
+        iou = overlap(boxes[place], truth.boxes[owner])
         score = scores[place, truth.labels[owner]]
         found.append((_best(iou, owner, len(truth)), _best(score, owner, len(truth))))
     return found

@@ -31,8 +31,13 @@ def collect(
 ) -> CocoEvaluator:
     """Detections and truth of every image of the split; `.compute()` gives COCO's figures.
 
-    Errors: ConfigError when the data has other classes than the detector.
+    Errors: ConfigError when the data has other classes or another kind of boxes than the detector.
     """
+    if data.config.kind != detector.kind:
+        raise ConfigError(
+            f"the detector predicts {detector.kind} boxes, but data.kind is {data.config.kind}. "
+            f"Give --data.kind {detector.kind}."
+        )
     if data.classes != detector.classes:
         raise ConfigError(
             f"the detector knows the classes {', '.join(detector.classes)}, the data has {', '.join(data.classes)}. "
