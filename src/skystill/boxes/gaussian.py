@@ -31,5 +31,5 @@ def gaussian_divergence(a: Tensor, b: Tensor) -> Tensor:
 
 
 def kld_loss(a: Tensor, b: Tensor) -> Tensor:
-    """1 - 1 / (1 + ln(1 + KL(N_a || N_b))), the paper's loss with tau 1 and the logarithm: (...) in 0..1, boxes (..., 5)."""
+    """1 - 1 / (1 + ln(1 + KL(N_a || N_b))), the paper's loss with tau 1: (...) in 0..1 of boxes (..., 5)."""
     return 1 - 1 / (1 + torch.log1p(gaussian_divergence(a, b)))
