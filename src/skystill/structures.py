@@ -85,6 +85,12 @@ class Detections:
         return Detections(self.boxes[keep], self.scores[keep], self.labels[keep])
 
 
+def _scores(logits: Tensor, activation: Activation) -> Tensor:
+    if activation == "sigmoid":
+        return logits.float().sigmoid()
+    return logits.float().softmax(-1)[..., :-1]
+
+
 @dataclass(frozen=True, slots=True)
 class Dense:
     """Predictions at N places.
@@ -104,9 +110,12 @@ class Dense:
 
     def scores(self) -> Tensor:
         """(B, N, K) in 0..1, float32. A softmax head's last class is background and is left out."""
-        if self.activation == "sigmoid":
-            return self.logits.float().sigmoid()
-        return self.logits.float().softmax(-1)[..., :-1]
+        return _scores(self.logits, self.activation)
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return self.logits.shape[2] - (self.activation == "softmax")
 
     def detach(self) -> Dense:
         """The same predictions without gradient."""
@@ -116,11 +125,20 @@ class Dense:
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """Predictions of a set predictor: logits (B, Q, K), boxes (B, Q, 4|5) in pixels."""
+    """Predictions of a set predictor: logits (B, Q, K), of a softmax (B, Q, K+1), boxes (B, Q, 4|5) in pixels."""
 
     logits: Tensor
     boxes: Tensor
     activation: Activation = "sigmoid"
+
+    def scores(self) -> Tensor:
+        """(B, Q, K) in 0..1, float32. A softmax's last class is background and is left out."""
+        return _scores(self.logits, self.activation)
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return self.logits.shape[2] - (self.activation == "softmax")
 
 
 MapPair = tuple[Tensor, Tensor]  # of one level, for classes and for boxes

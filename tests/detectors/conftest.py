@@ -86,7 +86,33 @@ def ssdlite() -> nn.Module:
     return detection.ssd.SSD(backbone, anchors, (SIDE, SIDE), 4, head=head, score_thresh=1e-4)
 
 
+def set_predictor(name: str) -> nn.Module:
+    """A tiny model of transformers': RT-DETRv2 with three levels, or DETR with one and a softmax."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"embedding_size": 8, "depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 16, 24], "layer_type": "basic"}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
+    labels = {"num_labels": len(CLASSES), "num_queries": 12, "d_model": 32, "decoder_layers": 2, **heads}
+    if name == "detr":
+        backbone = transformers.ResNetConfig(**sizes, out_features=["stage4"])
+        own = {"use_timm_backbone": False, "use_pretrained_backbone": False, "encoder_layers": 1, "dropout": 0.0}
+        config = transformers.DetrConfig(backbone_config=backbone, **own, **labels)
+        return transformers.DetrForObjectDetection(config)
+    backbone = transformers.RTDetrResNetConfig(**sizes, out_features=["stage2", "stage3", "stage4"])
+    config = transformers.RTDetrV2Config(
+        backbone_config=backbone,
+        encoder_in_channels=[16, 16, 24],
+        encoder_hidden_dim=32,
+        decoder_in_channels=[32, 32, 32],
+        num_denoising=4,
+        freeze_backbone_batch_norms=False,
+        **labels,
+    )
+    return transformers.RTDetrV2ForObjectDetection(config)
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
+    "rtdetr": lambda: set_predictor("rtdetr"),
+    "detr": lambda: set_predictor("detr"),
     "retinanet": retinanet,
     "fcos": fcos,
     "fasterrcnn": fasterrcnn,

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from skystill.distillation.pairing import rescale, same_grid
-from skystill.distillation.views import any_object, as_sigmoid, at_anchors, on_proposals, scored
+from skystill.distillation.proposals import on_proposals
+from skystill.distillation.views import any_object, as_sigmoid, at_anchors, scored
 from skystill.errors import ConfigError
 from skystill.structures import Dense, Knowledge, TwoStage
 
@@ -137,7 +138,7 @@ def test_without_proposals_there_is_nothing_to_say(make_dense: MakeDense) -> Non
 
 
 def test_a_teacher_without_predictions_is_told(make_dense: MakeDense) -> None:
-    with pytest.raises(ConfigError, match="says nothing of the student's proposals") as caught:
+    with pytest.raises(ConfigError, match="teacher's predictions are unknown") as caught:
         on_proposals(two_stage(make_dense(1), [torch.zeros(1, 4)] * 2), Knowledge((), ()))
     assert "\n" not in str(caught.value)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
+from torch import Tensor
 
 import skystill
 from skystill.detectors.backbones import load_backbone
@@ -19,24 +20,28 @@ from skystill.detectors.gfl import GFL, GFLConfig
 from skystill.detectors.gfl import PRESETS as GFL_PRESETS
 from skystill.detectors.torchvision import PRESETS as TORCHVISION_PRESETS
 from skystill.detectors.torchvision import TorchvisionConfig, from_config
+from skystill.detectors.transformers import PRESETS as TRANSFORMERS_PRESETS
+from skystill.detectors.transformers import TransformersConfig
+from skystill.detectors.transformers import from_config as transformers_from_config
 from skystill.errors import ConfigError, WeightsError
 from skystill.files import whole_file
 
-Architecture = GFLConfig | TorchvisionConfig
+Architecture = GFLConfig | TorchvisionConfig | TransformersConfig
 
 # A family's name in a file's header -> what builds a detector of (classes, architecture), and the architecture's type.
 FAMILIES: dict[str, tuple[Callable[[Sequence[str], Any], Detector], type[Architecture]]] = {
     "gfl": (GFL, GFLConfig),
     "torchvision": (from_config, TorchvisionConfig),
+    "transformers": (transformers_from_config, TransformersConfig),
 }
-PRESETS: dict[str, Architecture] = {**GFL_PRESETS, **TORCHVISION_PRESETS}
+PRESETS: dict[str, Architecture] = {**GFL_PRESETS, **TORCHVISION_PRESETS, **TRANSFORMERS_PRESETS}
 
 
 def create(preset: str, classes: Sequence[str], backbone_weights: str = "none", **overrides: Any) -> Detector:
     """A new detector.
 
     preset: a name in PRESETS. classes: names in label order. backbone_weights: see `detectors.backbones`.
-    overrides: fields of the preset's GFLConfig or TorchvisionConfig, e.g. in_chans=1.
+    overrides: fields of the preset's own config, such as GFLConfig, e.g. in_chans=1.
     Errors: ConfigError, WeightsError.
     """
     if preset not in PRESETS:
@@ -67,10 +72,11 @@ def save(detector: Detector, path: str | Path, notes: dict[str, Any] | None = No
         "version": skystill.__version__,
         "notes": notes or {},
     }
-    state = {
-        k: (v.half() if half and v.is_floating_point() else v).contiguous().cpu()
-        for k, v in detector.state_dict().items()
-    }
+    state: dict[str, Tensor] = {}
+    for key, value in detector.state_dict().items():
+        kept = (value.half() if half and value.is_floating_point() else value).contiguous().cpu()
+        # Weights that a model uses under two names are written under both: safetensors takes no shared memory.
+        state[key] = kept.clone() if any(kept.data_ptr() == other.data_ptr() for other in state.values()) else kept
     try:
         with whole_file(path) as part:
             # save_file would make the file private, whatever the umask says.

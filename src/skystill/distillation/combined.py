@@ -36,6 +36,11 @@ class Combined(Method):
         """Methods with their names."""
         return iter(self.methods.items())  # type: ignore[arg-type]
 
+    @property
+    def features(self) -> bool:
+        """Whether any of them does."""
+        return any(method.features for _, method in self.each())
+
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
         """Builds every method."""
         for _, method in self.each():

@@ -67,7 +67,13 @@ class Distiller(nn.Module):
             seen = self.student(probe).knowledge
             for teacher, method in zip(self.teachers, self._each(), strict=True):
                 teacher.to(device)
-                method.build(seen, self.ask(teacher, probe))
+                told = self.ask(teacher, probe)
+                if method.features and not told.pyramid:
+                    raise ConfigError(
+                        "the teacher is a black box without features. Use ltd with ccd 0 "
+                        "(--method.settings.ccd 0), or bckd, which compare predictions."
+                    )
+                method.build(seen, told)
                 method.to(device)
         self.student.train(was_training)
 

@@ -19,6 +19,11 @@ class Method(nn.Module, ABC):
 
     progress: float = 0.0
 
+    @property
+    def features(self) -> bool:
+        """Whether it compares feature maps, which a black box does not show."""
+        return True
+
     @abstractmethod
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
         """Makes adapters from the shapes of a probe. Errors: ConfigError when the method cannot serve this pair."""

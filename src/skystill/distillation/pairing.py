@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from skystill.distillation.cells import by_cell, fold_finer
+from skystill.distillation.items import at_places, items_of
 from skystill.distillation.views import any_object, as_sigmoid, at_anchors
 from skystill.errors import ConfigError
 from skystill.structures import Dense, Finish, Judge, Knowledge, MapPair, TwoStage
@@ -35,11 +36,14 @@ def rescale(knowledge: Knowledge, scale: float) -> Knowledge:
     stages = knowledge.stages
     if stages is not None:
         stages = TwoStage(_rescaled(stages.first, scale), [], partial(_judge_rescaled, stages.judge, scale))
+    queries = knowledge.queries
+    if queries is not None:
+        queries = replace(queries, boxes=_scaled(queries.boxes, 1 / scale))
     found = knowledge.detections
     if found is not None:
         found = [replace(d, boxes=_scaled(d.boxes, 1 / scale)) for d in found]
     strides = tuple(round(s / scale) for s in knowledge.strides)
-    return replace(knowledge, dense=dense, strides=strides, stages=stages, head=head, detections=found)
+    return replace(knowledge, dense=dense, strides=strides, queries=queries, stages=stages, head=head, detections=found)
 
 
 def _finish_rescaled(finish: Finish, scale: float, maps: Sequence[MapPair], levels: Sequence[int]) -> Dense:
@@ -71,10 +75,14 @@ def same_grid(student: Knowledge, teacher: Knowledge) -> tuple[Dense, Dense]:
     which is the one that its own training would make responsible. Levels finer than the other side's finest then count
     to its cells, for they hold the small objects that the other finds there. Where one head is softmax and the other
     sigmoid, the softmax is told as independent scores. Of a two-stage student the first stage learns, K = 1; see
-    `on_proposals` for the second. A two-stage teacher teaches others as a dense one, see `at_anchors`.
+    `on_proposals` for the second. A two-stage teacher teaches others as a dense one, see `at_anchors`. A set predictor,
+    or a black box, teaches what it found at the student's own places, see `at_places`.
 
     Errors: ConfigError when there is no such level, when either has no such head, or the grids differ.
     """
+    told = _told(student)
+    if teacher.dense is None and teacher.stages is None:
+        return as_sigmoid(told), at_places(items_of(teacher, told.classes), told)
     student, teacher = _as_dense(student, teacher)
     if not (_has_edges(student) and _has_edges(teacher)):
         finest = max(student.strides[0], teacher.strides[0])
@@ -103,14 +111,24 @@ def same_grid(student: Knowledge, teacher: Knowledge) -> tuple[Dense, Dense]:
     return dense_s, dense_t
 
 
+def _told(student: Knowledge) -> Dense:
+    """The student's dense head, or its first stage."""
+    dense = student.dense if student.stages is None else student.stages.first
+    if dense is not None:
+        return dense
+    if student.queries is not None:
+        raise ConfigError(
+            "the student is a set predictor, which has no places. Use ltd, which matches queries, or a method that "
+            "compares features, e.g. pkd."
+        )
+    raise ConfigError(
+        "predictions cannot be compared: skystill knows layers of the student but not its head. "
+        "Use a method that compares features, e.g. pkd, or ltd with sem 0 and loc 0."
+    )
+
+
 def _as_dense(student: Knowledge, teacher: Knowledge) -> tuple[Knowledge, Knowledge]:
     """Both with dense heads that speak of the same classes."""
-    for whose, side in (("student", student), ("teacher", teacher)):
-        if side.dense is None and side.stages is None:
-            raise ConfigError(
-                f"predictions cannot be compared: skystill knows layers of the {whose} but not its head. "
-                "Use a method that compares features, e.g. pkd, or ltd with sem 0 and loc 0."
-            )
     if student.stages is None and teacher.stages is None:
         return student, teacher
     if student.stages is None:

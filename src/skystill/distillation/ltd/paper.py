@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from skystill.distillation.items import items_of, on_queries
 from skystill.distillation.ltd.ccd import (
     CrossDistances,
     ExplicitBinding,
@@ -21,8 +22,8 @@ from skystill.distillation.ltd.regions import Regions, find_regions, proposal_re
 from skystill.distillation.ltd.tasd import box_imitation_loss, localization_loss, semantic_loss
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import same_grid
+from skystill.distillation.proposals import on_proposals
 from skystill.distillation.schedule import fade_out, warm_up
-from skystill.distillation.views import on_proposals
 from skystill.errors import ConfigError
 from skystill.structures import Dense, Knowledge, Targets
 
@@ -43,7 +44,8 @@ class LTD(Method):
     tau_loc: L_loc's T. focus: see RegionalBinding.
 
     Returns the terms "ccd", "gates" (binding "both"), "sem" and "loc". Of a two-stage student these last two teach the
-    first stage, and "roi_sem" and "roi_loc" the second, on the student's proposals.
+    first stage, and "roi_sem" and "roi_loc" the second, on the student's proposals. Of a set predictor they teach the
+    queries that answer to what the teacher found.
     """
 
     def __init__(
@@ -90,10 +92,18 @@ class LTD(Method):
         self.regional: RegionalBinding | None = None
         self._bindings: dict[str, Tensor] = {}
 
+    @property
+    def features(self) -> bool:
+        """CCD compares features."""
+        return self.ccd > 0
+
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
-        """Makes the adapters for these pyramids and checks that the heads share places."""
+        """Makes the adapters for these pyramids and checks that predictions can be compared."""
         if self.sem or self.loc:
-            same_grid(student, teacher)
+            if student.queries is None:
+                same_grid(student, teacher)
+            else:
+                items_of(teacher, student.queries.classes)
         if not self.ccd:
             return
         if self.binding in ("fusion", "lic", "both"):
@@ -112,30 +122,43 @@ class LTD(Method):
         self._bindings = {}
         if self.ccd:
             terms |= self._calibrate(student.pyramid, teacher.pyramid, targets)
-        if self.sem or self.loc:
-            dense_s, dense_t = same_grid(student, teacher)
-            regions = self._regions(dense_t, targets)
-            if self.sem:
-                terms["sem"] = self.sem * semantic_loss(dense_s, dense_t, regions.sem)
-            if self.loc:
-                if dense_s.edges is not None and dense_t.edges is not None:
-                    terms["loc"] = self.loc * localization_loss(dense_s, dense_t, regions.loc, self.tau_loc)
-                else:
-                    terms["loc"] = self.loc * box_imitation_loss(dense_s, dense_t, regions.loc)
-            if student.stages is not None:
-                terms |= self._second_stage(student, teacher, targets)
+        if not (self.sem or self.loc):
+            return terms
+        if student.queries is not None:
+            level, stride = student.pyramid[0], student.strides[0]
+            size = (level.shape[2] * stride, level.shape[3] * stride)
+            matched = on_queries(student.queries, items_of(teacher, student.queries.classes), size)
+            return terms | self._on_boxes(*matched, targets)
+        terms |= self._on_grid(*same_grid(student, teacher), targets)
+        if student.stages is not None:
+            second = self._on_boxes(*on_proposals(student, teacher), targets)
+            terms |= {f"roi_{name}": value for name, value in second.items()}
         return terms
 
-    def _second_stage(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
-        boxes, dense_s, dense_t = on_proposals(student, teacher)
+    def _on_grid(self, dense_s: Dense, dense_t: Dense, targets: list[Targets]) -> dict[str, Tensor]:
+        """TASD at the places of a dense head."""
+        regions, terms = self._regions(dense_t, targets), {}
+        if self.sem:
+            terms["sem"] = self.sem * semantic_loss(dense_s, dense_t, regions.sem)
+        if self.loc:
+            if dense_s.edges is not None and dense_t.edges is not None:
+                terms["loc"] = self.loc * localization_loss(dense_s, dense_t, regions.loc, self.tau_loc)
+            else:
+                terms["loc"] = self.loc * box_imitation_loss(dense_s, dense_t, regions.loc)
+        return terms
+
+    def _on_boxes(
+        self, boxes: list[Tensor], dense_s: Dense, dense_t: Dense, targets: list[Targets]
+    ) -> dict[str, Tensor]:
+        """TASD where places are boxes of their own in each image: proposals, or what the teacher found."""
         sem, loc = proposal_regions(boxes, dense_t, targets, self.sure, self.low)
         if self.regions == "shared":
             sem = loc = sem | loc
-        terms: dict[str, Tensor] = {}
+        terms = {}
         if self.sem:
-            terms["roi_sem"] = self.sem * semantic_loss(dense_s, dense_t, sem)
+            terms["sem"] = self.sem * semantic_loss(dense_s, dense_t, sem)
         if self.loc:
-            terms["roi_loc"] = self.loc * box_imitation_loss(dense_s, dense_t, loc)
+            terms["loc"] = self.loc * box_imitation_loss(dense_s, dense_t, loc)
         return terms
 
     def _calibrate(

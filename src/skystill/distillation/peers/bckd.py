@@ -43,6 +43,11 @@ class BCKD(Method):
         super().__init__()
         self.sem, self.loc = sem, loc
 
+    @property
+    def features(self) -> bool:
+        """It compares predictions alone."""
+        return False
+
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
         """Checks that both heads predict at the same places; there is nothing to learn."""
         same_grid(student, teacher)

@@ -54,6 +54,11 @@ class CrossKD(Method):
         self.levels: list[tuple[int, int]] = []
         self._finish: Finish | None = None
 
+    @property
+    def features(self) -> bool:
+        """It compares predictions alone."""
+        return False
+
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
         """Takes the end of the teacher's head, and joins the widths of the towers."""
         same_grid(student, teacher)

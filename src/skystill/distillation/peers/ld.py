@@ -59,6 +59,11 @@ class LD(Method):
         super().__init__()
         self.main, self.vlr, self.tau, self.low = main, vlr, tau, low
 
+    @property
+    def features(self) -> bool:
+        """It compares predictions alone."""
+        return False
+
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
         """Checks that both heads have edge distributions at the same places; there is nothing to learn."""
         check_edges("ld", *same_grid(student, teacher), "Methods that do without them: ltd, bckd, pkd.")
