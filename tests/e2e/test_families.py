@@ -94,6 +94,27 @@ def test_a_two_stage_student_learns_in_both_stages(place: Path) -> None:
     )
 
 
+def test_a_set_predictor_learns_teaches_and_predicts(place: Path, capsys: Capture) -> None:
+    pytest.importorskip("transformers")
+    recipe, run = str(place / "ssd.yaml"), place / "rtdetr"
+    command = ["distill", recipe, "--out", str(run), "--teacher.weights", f"[{place}/gfl.safetensors]"]
+    settings = json.dumps({"config": {"num_queries": 20, "decoder_layers": 2, "num_denoising": 4}})
+    assert main([*command, "--detector.preset", "hf_rtdetrv2_r18", "--detector.settings", settings]) == 0
+    logged = (run / "metrics.csv").read_text().splitlines()[0]
+    assert {"train/vfl", "train/giou", "train/ccd", "train/sem", "train/loc"} <= set(logged.split(","))
+    weights = str(run / "student.safetensors")
+    capsys.readouterr()
+    assert main(["doctor", recipe, "--teacher.weights", f"[{weights}]"]) in (0, 1)
+    assert "the teacher, a set predictor, finds is told" in " ".join(capsys.readouterr().out.split())
+    assert main(["distill", recipe, "--out", str(place / "taught"), "--teacher.weights", f"[{weights}]"]) == 0
+    out = place / "queries"
+    assert main(["predict", weights, str(place / "scenes"), "--out", str(out), "--score", "0.01"]) == 0
+    assert len(json.loads((out / "detections.json").read_text())["detections"]) > 0
+    capsys.readouterr()
+    assert main(["export", weights]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -67,13 +67,7 @@ class Distiller(nn.Module):
             seen = self.student(probe).knowledge
             for teacher, method in zip(self.teachers, self._each(), strict=True):
                 teacher.to(device)
-                told = self.ask(teacher, probe)
-                if method.features and not told.pyramid:
-                    raise ConfigError(
-                        "the teacher is a black box without features. Use ltd with ccd 0 "
-                        "(--method.settings.ccd 0), or bckd, which compare predictions."
-                    )
-                method.build(seen, told)
+                method.prepare(seen, self.ask(teacher, probe))
                 method.to(device)
         self.student.train(was_training)
 

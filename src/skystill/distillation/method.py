@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from skystill.errors import ConfigError
 from skystill.structures import Dense, Knowledge, Targets
 
 
@@ -23,6 +24,15 @@ class Method(nn.Module, ABC):
     def features(self) -> bool:
         """Whether it compares feature maps, which a black box does not show."""
         return True
+
+    def prepare(self, student: Knowledge, teacher: Knowledge) -> None:
+        """Checks that the teacher shows what this method needs, and builds. Errors: ConfigError with the mend."""
+        if self.features and not teacher.pyramid:
+            raise ConfigError(
+                "the teacher is a black box without features. Use a method that compares predictions: ltd with ccd 0 "
+                "(--method.settings.ccd 0), or bckd."
+            )
+        self.build(student, teacher)
 
     @abstractmethod
     def build(self, student: Knowledge, teacher: Knowledge) -> None:

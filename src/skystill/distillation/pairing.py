@@ -111,6 +111,22 @@ def same_grid(student: Knowledge, teacher: Knowledge) -> tuple[Dense, Dense]:
     return dense_s, dense_t
 
 
+def meeting(student: Knowledge, teacher: Knowledge) -> str:
+    """How the predictions of the two are paired, in words; empty where they cannot be."""
+    if student.dense is None and student.stages is None and student.queries is None:
+        return ""
+    if teacher.dense is None and teacher.stages is None and teacher.queries is None and teacher.detections is None:
+        return ""
+    if student.queries is not None:
+        return "each object that the teacher finds meets one query of the student, a set predictor"
+    if teacher.dense is None and teacher.stages is None:
+        kind = "a set predictor" if teacher.queries is not None else "a black box"
+        return f"what the teacher, {kind}, finds is told at the student's places"
+    if not set(student.strides) & set(teacher.strides):
+        return ""
+    return "place by place" + (", and on the student's proposals" if student.stages is not None else "")
+
+
 def _told(student: Knowledge) -> Dense:
     """The student's dense head, or its first stage."""
     dense = student.dense if student.stages is None else student.stages.first

@@ -10,7 +10,7 @@ import torch
 from skystill.data.dataset import DetectionDataset
 from skystill.detectors.weights import read_header
 from skystill.distillation.methods import METHODS, make_method
-from skystill.distillation.pairing import nearest_levels
+from skystill.distillation.pairing import meeting, nearest_levels
 from skystill.doctor import eyes, toll
 from skystill.doctor.finding import Finding
 from skystill.doctor.patient import Patient
@@ -95,14 +95,20 @@ def _pair(patient: Patient) -> Iterator[Finding]:
     seen, told = patient.shapes
     student = patient.student
     agreed = f"{len(student.classes)} classes, {student.kind} boxes, {student.in_chans} bands agree"
+    said = f"{agreed}; {_levels(seen, told)}"
+    if met := meeting(seen, told):
+        yield Finding("pair", "green", f"{said}; predictions: {met}")
+    else:
+        mend = "Use methods that compare features, or change the student's levels or teacher.scale."
+        yield Finding("pair", "yellow", f"{said}; predictions cannot be compared. {mend}")
+
+
+def _levels(seen: Knowledge, told: Knowledge) -> str:
+    if not told.pyramid:
+        return "the teacher shows no features"
     near = nearest_levels(seen.strides, told.strides)
     levels = ", ".join(f"{_level(seen, i)} <- {_level(told, j)}" for i, j in enumerate(near))
-    said = f"{agreed}; levels as stride/width, student <- teacher: {levels}"
-    if set(seen.strides) & set(told.strides):
-        yield Finding("pair", "green", said)
-    else:
-        mend = "No strides in common, so heads cannot be compared; change the student's levels or teacher.scale."
-        yield Finding("pair", "yellow", f"{said}. {mend}")
+    return f"levels as stride/width, student <- teacher: {levels}"
 
 
 def _level(knowledge: Knowledge, level: int) -> str:
@@ -119,7 +125,7 @@ def check_methods(patient: Patient, methods: Mapping[str, MethodConfig]) -> None
     """Whether every one can serve the pair. Errors: ConfigError that names the first that cannot, why, and what can."""
     for label, wanted in methods.items():
         try:
-            make_method(wanted.name, wanted.settings, wanted.weights).build(*patient.shapes)
+            make_method(wanted.name, wanted.settings, wanted.weights).prepare(*patient.shapes)
         except ConfigError as error:
             name = f"{label}: " if label else ""
             raise ConfigError(f"{name}{error} Methods that fit this pair: {', '.join(fitting(patient))}.") from error
@@ -130,7 +136,7 @@ def fitting(patient: Patient) -> list[str]:
     found = []
     for name in METHODS:
         with suppress(ConfigError):
-            make_method(name).build(*patient.shapes)
+            make_method(name).prepare(*patient.shapes)
             found.append(name)
     return found
 

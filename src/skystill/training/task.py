@@ -169,6 +169,8 @@ def freeze_stages(backbone: torch.nn.Module, stages: int) -> None:
             parts += child.children()
         elif name.startswith(("layer", "stages")) or name.isdigit():  # a Sequential's parts have numbers
             parts.append(child)
+        elif isinstance(stages_within := getattr(child, "stages", None), torch.nn.ModuleList):  # transformers' encoder
+            parts += stages_within
         else:
             stem.append(child)
     if len(stem):
