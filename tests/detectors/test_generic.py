@@ -114,9 +114,6 @@ def test_what_it_cannot_do_is_told_in_one_line(make_detector: MakeDetector, tmp_
     detector = make_detector("generic")
     with pytest.raises(ConfigError, match=r"wrapped Counter cannot be built again.*model\.state_dict"):
         skystill.save(detector, f"{tmp_path}/x.safetensors")
-    for pair, whose in (((detector, make_detector("gfl")), "student"), ((make_detector("gfl"), detector), "teacher")):
-        with pytest.raises(
-            ConfigError, match=f"layers of the {whose} but not its head. Use .*ltd with sem 0"
-        ) as caught:
-            skystill.Distiller(*pair, skystill.LTD())
-        assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="layers of the student but not its head. Use .*ltd with sem 0") as caught:
+        skystill.Distiller(detector, make_detector("gfl"), skystill.LTD())
+    assert "\n" not in str(caught.value)

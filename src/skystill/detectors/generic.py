@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from skystill.boxes.nms import Selection
 from skystill.detectors.base import Detector
+from skystill.detectors.blackbox import as_places, cut
 from skystill.errors import ConfigError
 from skystill.structures import BoxKind, Detections, Knowledge, Output, Targets
 
@@ -108,15 +109,11 @@ class GenericDetector(Detector):
     @torch.no_grad()
     def predict(self, images: Tensor, how: Selection | None = None) -> list[Detections]:
         """What the model's own function finds. how: its least score and longest list count; NMS is the function's."""
-        how = how or Selection()
-        return [_cut(found.above(how.score), how.keep) for found in self._predict(self.model, images)]
+        return cut(self._predict(self.model, images), how or Selection())
 
     def raw(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (B, N, K) and boxes (B, N, 4|5) of what the model finds: a place for each, filled up with score 0."""
-        found = self._predict(self.model, images)
-        scores = [d.scores[:, None] * nn.functional.one_hot(d.labels, len(self.classes)) for d in found]
-        pad = nn.utils.rnn.pad_sequence
-        return pad(scores, batch_first=True), pad([d.boxes for d in found], batch_first=True)
+        """See `as_places`."""
+        return as_places(self._predict(self.model, images), len(self.classes))
 
     def config(self) -> dict[str, Any]:
         """Refused with ConfigError: no file can say how to build any module."""
@@ -124,10 +121,6 @@ class GenericDetector(Detector):
             f"a wrapped {type(self.model).__name__} cannot be built again from a file. "
             "Save detector.model.state_dict() instead."
         )
-
-
-def _cut(found: Detections, keep: int) -> Detections:
-    return Detections(found.boxes[:keep], found.scores[:keep], found.labels[:keep])
 
 
 def _check_names(model: nn.Module, features: Mapping[str, int]) -> None:

@@ -8,6 +8,7 @@ from importlib import import_module
 from torch import nn
 
 from skystill.detectors.base import Detector
+from skystill.detectors.blackbox import Ask, BlackBox
 from skystill.detectors.generic import GenericDetector, Loss, Predict
 from skystill.errors import ConfigError
 from skystill.structures import BoxKind
@@ -21,7 +22,7 @@ FOREIGN: dict[str, str] = {
 
 
 def wrap(
-    model: nn.Module,
+    model: nn.Module | Ask,
     classes: Sequence[str],
     features: Mapping[str, int] | None = None,
     predict: Predict | None = None,
@@ -35,7 +36,8 @@ def wrap(
     The model is used in place: its parameters are trained, and `detector.model.state_dict()` is its own. classes: names
     in label order, without background. The other arguments are for a model of no known family: features names layers
     and their strides, predict is a function of (model, images) and loss of (model, images, targets); see
-    `skystill.detectors.generic`. multiple: image sides are multiples of it, by default of the coarsest stride.
+    `skystill.detectors.generic`. multiple: image sides are multiples of it, by default of the coarsest stride. A plain
+    function from images to detections becomes a teacher of which nothing else is known, see `detectors.blackbox`.
 
     >>> model = torchvision.models.detection.fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=3)
     >>> student = skystill.wrap(model, classes=["ship", "plane"])
@@ -46,6 +48,13 @@ def wrap(
         raise ConfigError(f"this {type(model).__name__} is a skystill detector already. Use it as it is.")
     if isinstance(classes, str) or not classes:
         raise ConfigError(f"classes is {classes!r}. Give a list of names in label order, without background.")
+    if not isinstance(model, nn.Module):
+        if not callable(model) or features is not None:
+            raise ConfigError(
+                f"a {type(model).__name__} is no torch.nn.Module, so it has no layers. Give the module, or a function "
+                "from images (B, C, H, W) to detections, alone."
+            )
+        return BlackBox(model, classes, kind, in_chans, multiple or 32)
     if features is not None:
         if predict is None:
             raise ConfigError("features without predict. Give predict=, a function of (model, images) -> [Detections].")

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skystill.detectors.base import Detector
+from skystill.detectors.blackbox import BlackBox
 from skystill.distillation.cache import TeacherCache
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import rescale
@@ -191,6 +192,8 @@ def check_pair(student: Detector, teacher: Detector) -> None:
     for whose, side in (("student", student), ("teacher", teacher)):
         if not isinstance(side, Detector):
             raise ConfigError(f"the {whose} is a {type(side).__name__}; give skystill.wrap(model, classes).")
+    if isinstance(student, BlackBox):
+        raise ConfigError("the student is a black box, which can only teach. Give a detector with weights.")
     if student is teacher:
         raise ConfigError("the student is its own teacher and would be frozen; copy it, or load it twice.")
     if student.classes != teacher.classes:

@@ -1,0 +1,88 @@
+"""A teacher of which nothing is known but what it finds: any function from images to detections.
+
+teacher = skystill.wrap(lambda images: [skystill.Detections(...) for each image], classes=["ship", "plane"])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from skystill.boxes.nms import Selection
+from skystill.detectors.base import Detector
+from skystill.errors import ConfigError
+from skystill.structures import BoxKind, Detections, Knowledge, Output, Targets
+
+Ask = Callable[[Tensor], list[Detections]]
+
+
+class BlackBox(Detector):
+    """A function of images (B, C, H, W) in 0..1 that gives each image's detections, after its own NMS.
+
+    It can teach, by methods that compare predictions, and be measured. It cannot learn, and no file holds it. multiple:
+    image sides that the function takes are multiples of it.
+    """
+
+    family: ClassVar[str] = "blackbox"
+    unexportable: ClassVar[str] = "a black box has no network that skystill knows"
+
+    def __init__(
+        self, ask: Ask, classes: Sequence[str], kind: BoxKind = "hbb", in_chans: int = 3, multiple: int = 32
+    ) -> None:
+        super().__init__()
+        self.classes, self.kind, self.in_chans, self.multiple = tuple(classes), kind, in_chans, multiple
+        self._ask = ask
+
+    def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
+        """What it finds. Errors: ConfigError with targets, since it cannot learn, and for an answer of another form."""
+        if targets is not None:
+            raise ConfigError("a black box can only teach: skystill knows no network of it to train.")
+        found = self._found(images)
+        return Output({}, Knowledge((), (), detections=found), found)
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, how: Selection | None = None) -> list[Detections]:
+        """What it finds. how: its least score and longest list count; NMS is the function's."""
+        return cut(self._found(images), how or Selection())
+
+    def raw(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """See `as_places`."""
+        return as_places(self._found(images), len(self.classes))
+
+    def config(self) -> dict[str, Any]:
+        """Refused with ConfigError: no file can say how to build any function."""
+        raise ConfigError("a black box cannot be built again from a file. Keep what it was made from.")
+
+    def _found(self, images: Tensor) -> list[Detections]:
+        found = self._ask(images)
+        if not isinstance(found, Sequence) or not all(isinstance(one, Detections) for one in found):
+            raise ConfigError(
+                f"the black box gave {type(found).__name__}, not a list of skystill.Detections, one for each image."
+            )
+        if len(found) != len(images):
+            raise ConfigError(f"the black box gave {len(found)} answers to {len(images)} images.")
+        columns, most = (4 if self.kind == "hbb" else 5), len(self.classes) - 1
+        for one in found:
+            if one.boxes.shape[1:] != (columns,):
+                raise ConfigError(
+                    f"the black box gave boxes {tuple(one.boxes.shape)}; {self.kind} ones have {columns}."
+                )
+            if len(one) and not 0 <= int(one.labels.min()) <= int(one.labels.max()) <= most:
+                raise ConfigError(f"the black box gave a label beyond its {most + 1} classes, which count from 0.")
+        return [one.to(images.device) for one in found]
+
+
+def cut(found: Sequence[Detections], how: Selection) -> list[Detections]:
+    """The best of each image, as far as `how` lets them."""
+    kept = [one.above(how.score) for one in found]
+    return [Detections(d.boxes[: how.keep], d.scores[: how.keep], d.labels[: how.keep]) for d in kept]
+
+
+def as_places(found: Sequence[Detections], classes: int) -> tuple[Tensor, Tensor]:
+    """Scores (B, N, K) and boxes (B, N, 4|5) of what was found: a place for each, filled up with score 0."""
+    scores = [d.scores[:, None] * torch.nn.functional.one_hot(d.labels, classes) for d in found]
+    pad = torch.nn.utils.rnn.pad_sequence
+    return pad(scores, batch_first=True), pad([d.boxes for d in found], batch_first=True)
