@@ -114,6 +114,6 @@ def test_what_it_cannot_do_is_told_in_one_line(make_detector: MakeDetector, tmp_
     detector = make_detector("generic")
     with pytest.raises(ConfigError, match=r"wrapped Counter cannot be built again.*model\.state_dict"):
         skystill.save(detector, f"{tmp_path}/x.safetensors")
-    with pytest.raises(ConfigError, match="layers of the student but not its head. Use .*ltd with sem 0") as caught:
+    with pytest.raises(ConfigError, match=r"layers of the student but not its head. Use .*ltd with sem 0") as caught:
         skystill.Distiller(detector, make_detector("gfl"), skystill.LTD())
     assert "\n" not in str(caught.value)
