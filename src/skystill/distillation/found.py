@@ -1,0 +1,52 @@
+"""What a teacher finds, whatever its head is: a short list of detections for each image.
+
+B batch, N places, Q queries, K classes.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from skystill.boxes.nms import Selection, select_batch
+from skystill.distillation.views import at_anchors
+from skystill.errors import ConfigError
+from skystill.structures import Dense, Detections, Knowledge, Queries
+
+
+@torch.no_grad()
+def detections_of(knowledge: Knowledge, how: Selection | None = None) -> list[Detections]:
+    """Detections of each image, best first.
+
+    Those that knowledge holds ready are taken as they are; `how` chooses among the predictions of a head. Dense and
+    two-stage heads go through NMS; queries do not, because each object has one.
+    Errors: ConfigError for a detector whose head skystill cannot read.
+    """
+    how = how or Selection()
+    if knowledge.detections is not None:
+        return knowledge.detections
+    if knowledge.stages is not None:
+        return _of_dense(at_anchors(knowledge.stages, knowledge.pyramid), how)
+    if knowledge.dense is not None:
+        return _of_dense(knowledge.dense, how)
+    if knowledge.queries is not None:
+        return _of_queries(knowledge.queries, how)
+    raise ConfigError("what the teacher finds is unknown: skystill knows layers of it but not its head.")
+
+
+def _of_dense(dense: Dense, how: Selection) -> list[Detections]:
+    return select_batch(dense.scores(), dense.boxes.float(), how)
+
+
+def _of_queries(queries: Queries, how: Selection) -> list[Detections]:
+    """A query may give one detection for each class."""
+    logits = queries.logits.float()
+    scores = logits.sigmoid() if queries.activation == "sigmoid" else logits.softmax(-1)[..., :-1]
+    found = []
+    for score, boxes in zip(scores.unbind(), queries.boxes.unbind(), strict=True):
+        value, order = score.flatten().sort(descending=True, stable=True)
+        count = min(how.keep, int((value >= how.score).sum()))
+        value, order = value[:count], order[:count]
+        classes = score.shape[1]
+        place = order.div(classes, rounding_mode="floor")
+        found.append(Detections(boxes[place].float(), value, order % classes))
+    return found
