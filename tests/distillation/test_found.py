@@ -79,7 +79,7 @@ def test_two_stages_say_what_the_second_says() -> None:
     def judge(pyramid: Sequence[Tensor], asked: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         assert pyramid is PYRAMID
         (boxes,) = asked
-        order = [int((BOXES == box).all(1).nonzero()[0, 0]) for box in boxes]
+        order = [int((box == BOXES).all(1).nonzero()[0, 0]) for box in boxes]
         probability = torch.cat([SCORES, 1 - SCORES.sum(1, keepdim=True)], 1)[order]
         moved = boxes + 2  # the second stage mends every box
         return probability.log(), torch.stack([moved, moved], 1)
