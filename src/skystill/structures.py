@@ -27,6 +27,8 @@ class Targets:
     boxes: (M, 4|5) float32. labels: (M,) int64 in 0..K-1. ignore: (M,) bool, crowds and difficult objects: training
     takes them neither as objects nor as background, and evaluation does not count them. name: the image, for messages.
     key: (view, index) of the data set that showed the image so, where there is one; a teacher cache goes by it.
+    labelled: False for an image that nobody looked at; no boxes then says nothing. told: what a predictions file says
+    was found in this image, moved with the truth; None where no such file teaches.
     """
 
     boxes: Tensor
@@ -34,6 +36,8 @@ class Targets:
     ignore: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     name: str = ""
     key: tuple[int, int] | None = None
+    labelled: bool = True
+    told: Detections | None = None
 
     def __post_init__(self) -> None:
         m = len(self.boxes)
@@ -51,7 +55,9 @@ class Targets:
 
     def to(self, device: torch.device | str) -> Targets:
         """The same truth on another device."""
-        return replace(self, boxes=self.boxes.to(device), labels=self.labels.to(device), ignore=self.ignore.to(device))
+        told = None if self.told is None else self.told.to(device)
+        boxes, labels, ignore = (part.to(device) for part in (self.boxes, self.labels, self.ignore))
+        return replace(self, boxes=boxes, labels=labels, ignore=ignore, told=told)
 
     def counted(self) -> Targets:
         """Only the objects that count: those without the ignore flag."""

@@ -14,9 +14,9 @@ import skystill
 from skystill.boxes.nms import Selection
 from skystill.cli import predict as cli
 from skystill.data.config import DataConfig
-from skystill.data.images import read_image
+from skystill.data.images import find_images, read_image
 from skystill.data.transforms import eval_transform
-from skystill.deployment.inputs import batches, find_images, to_unit, with_longer_side
+from skystill.deployment.inputs import batches, to_unit, with_longer_side
 from skystill.deployment.predict import detection_rows, predict
 from skystill.errors import ConfigError, DataError
 from skystill.structures import Detections, Targets

@@ -40,6 +40,12 @@ class Record:
         return self.crowd | self.difficult
 
 
+def without_objects(image: Path) -> Record:
+    """The record of an image of which nothing is known."""
+    none = np.zeros(0, dtype=np.bool_)
+    return Record(image, 0, 0, np.zeros((0, 4)), np.zeros(0, dtype=np.int64), none, none)
+
+
 @dataclass(slots=True)
 class Annotations:
     """A data set's truth: class names in label order, one record an image (images without objects stay in), the box

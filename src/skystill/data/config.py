@@ -43,6 +43,10 @@ class DataConfig:
             ones. A finite number is what a teacher cache can hold.
         view_seed: seed of the augmentation; None takes the run's. One number for all runs shows them the same views.
         batch: images in a batch, per device.
+        unlabelled: folder (with its subfolders) or glob pattern of images without truth, in which the teacher's sure
+            detections take the place of truth. None uses none.
+        unlabelled_share: share of each batch that is unlabelled. Such images come on top of `batch`: 0.5 adds as many
+            again, 0.2 a quarter. So steps and labelled images stay those of a run without.
         workers: processes that load images; 0 loads in the training process.
         on_bad_image: raise stops at an unreadable training image; skip takes the next one and lists it. Evaluation
             always stops, because a replaced image would change the score.
@@ -83,6 +87,8 @@ class DataConfig:
     replay: int = 0
     view_seed: int | None = None
     batch: int = 8
+    unlabelled: str | None = None
+    unlabelled_share: float = 0.5
     workers: int = 2
     on_bad_image: OnBadImage = "raise"
     group: str | None = None
@@ -106,6 +112,20 @@ class DataConfig:
             raise ConfigError(f"data.colour is {self.colour}. Give a strength from 0 (none) to below 1.")
         if not 0 <= self.p_object <= 1:
             raise ConfigError(f"data.p_object is {self.p_object}. Give a share from 0 to 1.")
+        if not 0 < self.unlabelled_share < 1:
+            raise ConfigError(
+                f"data.unlabelled_share is {self.unlabelled_share}. Give a share above 0 and below 1, because truth is "
+                "needed too; to use no unlabelled images, leave data.unlabelled away."
+            )
+        if self.unlabelled is not None and self.format == "synthetic":
+            raise ConfigError("data.unlabelled takes image files, and format synthetic renders scenes. Leave one away.")
+
+    @property
+    def added(self) -> int:
+        """How many unlabelled images join a batch of `batch` labelled ones, at least 1 where there are any."""
+        if self.unlabelled is None:
+            return 0
+        return max(1, round(self.batch * self.unlabelled_share / (1 - self.unlabelled_share)))
 
     def _at_least(self, name: str, least: int) -> None:
         if getattr(self, name) < least:

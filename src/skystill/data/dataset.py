@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,13 +13,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from skystill.boxes.obb import corners_to_hbb, corners_to_obb
-from skystill.data.annotations import Annotations, Record
+from skystill.data.annotations import Annotations, Record, without_objects
 from skystill.data.cache import SharedCache
 from skystill.data.config import OnBadImage
 from skystill.data.images import read_image, to_bands
 from skystill.data.transforms import Transform
 from skystill.errors import ConfigError, DataError
-from skystill.structures import BoxKind, Targets
+from skystill.structures import BoxKind, Detections, Targets
 
 Sample = tuple[Tensor, Targets]
 
@@ -63,12 +65,32 @@ class DetectionDataset(Dataset[Sample]):
         self.classes = annotations.classes
         self.transform, self.bands, self.seed = transform, bands, seed
         self.on_bad_image, self.white = on_bad_image, white
-        self._records = annotations.records
+        self._records = list(annotations.records)
         self._targets = [_targets(record, annotations.kind, kind) for record in annotations.records]
-        self._cache = SharedCache[Tensor](len(annotations.records), cache)
+        self.labelled = len(self._records)
+        self._reserve(cache)
+
+    def _reserve(self, cache: int) -> None:
+        self._cache = SharedCache[Tensor](len(self), cache)
         # Shared memory, so that the main process learns what its workers skipped.
-        self._bad: Tensor = torch.zeros(len(self._records), dtype=torch.bool)
+        self._bad: Tensor = torch.zeros(len(self), dtype=torch.bool)
         self._bad.share_memory_()  # type: ignore[no-untyped-call]
+
+    @property
+    def images(self) -> list[Path]:
+        """The image files, the unlabelled ones last."""
+        return [record.image for record in self._records]
+
+    def add_unlabelled(self, images: Sequence[Path]) -> None:
+        """Images that nobody looked at, behind the `labelled` ones; before any loader runs."""
+        columns = self._targets[0].boxes.shape[1]
+        self._records += [without_objects(path) for path in images]
+        self._targets += [replace(Targets.empty(path.name, columns), labelled=False) for path in images]
+        self._reserve(self._cache.budget)
+
+    def tell(self, told: Sequence[Detections]) -> None:
+        """What was found in each image, in the file's pixels: from now on every view's targets tell it."""
+        self._targets = [replace(truth, told=found) for truth, found in zip(self._targets, told, strict=True)]
 
     def __len__(self) -> int:
         return len(self._records)
@@ -104,15 +126,17 @@ class DetectionDataset(Dataset[Sample]):
         """The image, or with on_bad_image="skip" the next good one, and its index."""
         if self.on_bad_image == "raise":
             return index, self._cache.get(index, self._read)
-        for step in range(len(self)):
-            candidate = (index + step) % len(self)
+        # Among its own kind, so that truth stays as frequent as it was.
+        first, count = (0, self.labelled) if index < self.labelled else (self.labelled, len(self) - self.labelled)
+        for step in range(count):
+            candidate = first + (index - first + step) % count
             if self._bad[candidate]:
                 continue
             try:
                 return candidate, self._cache.get(candidate, self._read)
             except DataError:
                 self._bad[candidate] = True
-        raise DataError(f"none of the {len(self)} images can be read. Set on_bad_image: raise to see why.")
+        raise DataError(f"none of the {count} images can be read. Set on_bad_image: raise to see why.")
 
     def _read(self, index: int) -> Tensor:
         record = self._records[index]
@@ -164,6 +188,7 @@ class SyntheticDataset(Dataset[Sample]):
             raise DataError("0 synthetic scenes are asked for. Set data.scenes_train, scenes_val or scenes_test.")
         self.classes = tuple(CLASSES)
         self.scenes, self.size, self.seed, self.first = scenes, size, seed, first
+        self.labelled = scenes
         self.transform, self.kind, self.bands, self.augment_seed = transform, kind, bands, augment_seed
         # A scene and its truth take at most this; a larger store would only worry who reads the process table.
         self._cache = SharedCache[Sample](scenes, min(cache, scenes * (3 * size * size + 2**16)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from glob import glob
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,23 @@ _ALPHA = (1, 2)  # TIFF tag ExtraSamples: associated and unassociated alpha; 0 i
 _PALETTE, _MIN_IS_WHITE = 3, 0  # TIFF tag PhotometricInterpretation
 
 T = TypeVar("T")
+
+
+def find_images(where: str | Path, outside: Path | None = None) -> list[Path]:
+    """The image files of a file, a folder (and the folders in it) or a glob pattern such as "flight/*.tif", by name.
+
+    outside: a folder whose files are passed over, unless `where` is in it. Raises DataError when there is no image.
+    """
+    path = Path(where)
+    if path.is_file():
+        return [path]
+    found = path.rglob("*") if path.is_dir() else map(Path, glob(str(where), recursive=True))
+    images = sorted(p for p in found if p.suffix.lower() in SUFFIXES and p.is_file())
+    if outside is not None and not path.resolve().is_relative_to(outside.resolve()):
+        images = [p for p in images if not p.resolve().is_relative_to(outside.resolve())]
+    if not images:
+        raise DataError(f"{where}: no image there. Give a file, a folder or a pattern of {', '.join(SUFFIXES)}.")
+    return images
 
 
 def read_image(path: str | Path, white: float | None = None) -> Tensor:

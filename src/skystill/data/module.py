@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -16,10 +17,12 @@ from torch.utils.data import DataLoader
 from skystill.data.annotations import Annotations
 from skystill.data.config import DataConfig
 from skystill.data.dataset import DetectionDataset, Sample, SyntheticDataset
-from skystill.data.sampler import Key, SeededSampler, ShareSampler
+from skystill.data.images import find_images
+from skystill.data.predictions import Vocabulary, read_predictions
+from skystill.data.sampler import Key, MixedSampler, SeededSampler, ShareSampler
 from skystill.data.transforms import eval_transform, pad_to, train_transform
-from skystill.errors import ConfigError, SkystillError
-from skystill.structures import Batch
+from skystill.errors import ConfigError, DataError, SkystillError
+from skystill.structures import Batch, Detections
 
 log = logging.getLogger(__name__)
 
@@ -69,15 +72,34 @@ class DataModule(pl.LightningDataModule):
         if not self.datasets:
             raise ConfigError("the recipe names no data. Give data.train, data.val or data.test.")
         self._check_classes()
+        train = self.datasets.get("train")
+        if self.config.unlabelled is not None and isinstance(train, DetectionDataset) and len(train) == train.labelled:
+            train.add_unlabelled(self._unlabelled())
+
+    def tell(self, path: str | Path) -> list[Detections]:
+        """Reads a predictions file, see `read_predictions`, of which every training view's targets tell from now on.
+
+        Returns what was found in each training image. Errors: ConfigError for rendered scenes, DataError for the file.
+        """
+        train = self._ready_dataset("train")
+        if not isinstance(train, DetectionDataset):
+            raise ConfigError(f"{path}: predictions are of image files, and format synthetic renders scenes.")
+        others = [image for split, images in self._files().items() if split != "train" for image in images]
+        words = Vocabulary(train.images, train.classes, self.config.kind, others, *self._coco_ids())
+        told = read_predictions(path, words)
+        train.tell(told)
+        return told
 
     def train_dataloader(self) -> Loader:
         """Shuffled, augmented batches; the last, smaller one drops out unless it is the only one."""
-        dataset = self._ready_dataset("train")
+        dataset, config = self._ready_dataset("train"), self.config
         rank, world = self._place()
-        sampler = SeededSampler(
-            len(dataset), self.seed, rank, world, repeats=self.config.views, replay=self.config.replay
-        )
-        return self._loader(dataset, sampler, drop_last=len(sampler) > self.config.batch)
+        labelled = SeededSampler(dataset.labelled, self.seed, rank, world, repeats=config.views, replay=config.replay)
+        drop_last = len(labelled) > config.batch
+        if not config.added:
+            return self._loader(dataset, labelled, drop_last)
+        sampler = MixedSampler(labelled, len(dataset) - dataset.labelled, config.batch, config.added)
+        return self._loader(dataset, sampler, drop_last, config.batch + config.added)
 
     def views_loader(self, keys: Sequence[Key]) -> Loader:
         """These views (view, index) of the training images, in this order."""
@@ -100,11 +122,17 @@ class DataModule(pl.LightningDataModule):
         rank, world = self._place()
         return self._loader(dataset, ShareSampler(len(dataset), rank, world), drop_last=False)
 
-    def _loader(self, dataset: DetectionDataset | SyntheticDataset, sampler: Iterable[Key], drop_last: bool) -> Loader:
+    def _loader(
+        self,
+        dataset: DetectionDataset | SyntheticDataset,
+        sampler: Iterable[Key],
+        drop_last: bool,
+        batch: int | None = None,
+    ) -> Loader:
         workers = self.config.workers
         return Loader(
             dataset,
-            self.config.batch,
+            batch or self.config.batch,
             sampler=sampler,
             num_workers=workers,
             collate_fn=collate,
@@ -166,6 +194,37 @@ class DataModule(pl.LightningDataModule):
         for note in annotations.notes:
             log.warning("%s: %s", split, note)
         return annotations
+
+    def _unlabelled(self) -> list[Path]:
+        """The images of data.unlabelled that no split holds: what is validated or tested on must not be learned."""
+        pattern, root = str(self.config.unlabelled), Path(self.config.root)
+        where = root / pattern
+        try:
+            found = find_images(where if where.exists() else Path(escape(str(root))) / pattern)
+        except DataError as error:
+            raise DataError(f"data.unlabelled: {error}") from None
+        held = {image.resolve() for images in self._files().values() for image in images}
+        free = [path for path in found if path.resolve() not in held]
+        if not free:
+            raise DataError(f"data.unlabelled: all {len(found)} images of {where} belong to the data's own splits.")
+        if len(free) < len(found):
+            log.warning("data.unlabelled: %d images of the data's own splits are left out", len(found) - len(free))
+        return free
+
+    def _files(self) -> dict[Split, list[Path]]:
+        """The image files of each split."""
+        return {split: data.images for split, data in self.datasets.items() if isinstance(data, DetectionDataset)}
+
+    def _coco_ids(self) -> tuple[dict[Any, int], dict[Any, str]]:
+        """Place of each training image and class name by COCO's ids; empty for other formats."""
+        from skystill.data.formats import coco
+
+        path = Path(self.config.root) / str(self.config.train)
+        if path.suffix != ".json":
+            return {}, {}
+        content = coco.load(path)
+        places = {image["id"]: place for place, image in enumerate(content["images"])}
+        return places, {category["id"]: category["name"] for category in content["categories"]}
 
     def _check_classes(self) -> None:
         (first, dataset), *others = self.datasets.items()

@@ -1,12 +1,13 @@
 """Which image comes when: a pure function of (seed, epoch), the same for every method, so that runs are paired.
 
-Both samplers share the images between the processes of a distributed run themselves. They derive from
+All samplers share the images between the processes of a distributed run themselves. They derive from
 DistributedSampler only so that Lightning leaves them in place and tells them the epoch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 from torch.utils.data import DistributedSampler
@@ -56,6 +57,54 @@ class SeededSampler(DistributedSampler[Key]):
         # The seeds of neighbouring runs must not meet: seed 0 at view 1 is not seed 1 at view 0.
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + view) % 2**63)
         order: list[int] = torch.randperm(self.n, generator=generator).tolist()
+        return order
+
+
+class MixedSampler(DistributedSampler[Key]):
+    """The keys of `labelled`, in its order, and after every `batch` of them `added` keys of unlabelled images, whose
+    indices follow on those of the labelled ones.
+
+    A loader whose batches hold batch + added keys then shows the labelled images as it would without the others. The
+    unlabelled ones come in passes that go on from epoch to epoch: each pass is a permutation of its own, and `view`
+    counts passes, modulo replay. The state is (seed, epoch) alone, and ranks take turns in a pass, so that all get as
+    many of either kind.
+    """
+
+    def __init__(self, labelled: SeededSampler, unlabelled: int, batch: int, added: int) -> None:
+        self.labelled, self.unlabelled, self.batch, self.added = labelled, unlabelled, batch, added
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that is drawn next."""
+        self.epoch = epoch
+        self.labelled.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.labelled) + sum(self._counts())
+
+    def __iter__(self) -> Iterator[Key]:
+        known, extra = iter(self.labelled), iter(self._extra(sum(self._counts())))
+        for count in self._counts():
+            yield from islice(known, self.batch)
+            yield from islice(extra, count)
+
+    def _counts(self) -> list[int]:
+        """How many unlabelled images follow each run of labelled ones; fewer follow the last, shorter run."""
+        full, rest = divmod(len(self.labelled), self.batch)
+        return [self.added] * full + ([max(1, round(self.added * rest / self.batch))] if rest else [])
+
+    def _extra(self, count: int) -> list[Key]:
+        """This rank's next `count` keys of unlabelled images in this epoch."""
+        world, replay = self.labelled.world, self.labelled.replay
+        start = self.epoch * count * world + self.labelled.rank
+        places = [divmod(start + step * world, self.unlabelled) for step in range(count)]
+        orders = {view: self._pass(view) for view in {view for view, _ in places}}
+        return [(view % (replay or view + 1), self.labelled.n + orders[view][place]) for view, place in places]
+
+    def _pass(self, view: int) -> list[int]:
+        # Another constant than SeededSampler's, so that equally many images do not come in the same order.
+        generator = torch.Generator().manual_seed((self.labelled.seed * 1_000_003 + view + 2**40) % 2**63)
+        order: list[int] = torch.randperm(self.unlabelled, generator=generator).tolist()
         return order
 
 

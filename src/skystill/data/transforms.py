@@ -23,7 +23,7 @@ from torchvision.tv_tensors import BoundingBoxes
 from skystill.boxes.hbb import area, clip
 from skystill.boxes.obb import hbb_to_obb, le90, obb_to_hbb, rotated_intersection
 from skystill.data.config import DataConfig
-from skystill.structures import Targets
+from skystill.structures import Detections, Targets
 
 Transform = Callable[[Tensor, Targets], tuple[Tensor, Targets]]
 
@@ -88,13 +88,26 @@ def crop(image: Tensor, targets: Targets, top: int, left: int, height: int, widt
 
     An object counts with at least 40% of its area inside, is ignored down to 1% and forgotten below. Horizontal boxes
     are cut at the window; oriented ones stay whole, because a cut one would no longer be a rectangle along the object.
+    What a predictions file told is cut alike.
     """
     image, targets = _move(partial(F.crop, top=top, left=left, height=height, width=width), image, targets)
     share = visible_share(targets.boxes, height, width)
     boxes = clip(targets.boxes, height, width) if targets.boxes.shape[1] == 4 else targets.boxes
     keep = share >= MIN_TRACE
     ignore = targets.ignore | (share < MIN_VISIBLE)
-    return image, replace(targets, boxes=boxes[keep], labels=targets.labels[keep], ignore=ignore[keep])
+    told = None if targets.told is None else _cropped(targets.told, height, width)
+    return image, replace(targets, boxes=boxes[keep], labels=targets.labels[keep], ignore=ignore[keep], told=told)
+
+
+def _cropped(told: Detections, height: int, width: int) -> Detections:
+    """What a window shows of detections. Where truth would be ignored, a detection loses score with what it shows: a
+    teacher that saw no more than that would not be sure either."""
+    share = visible_share(told.boxes, height, width)
+    boxes = clip(told.boxes, height, width) if told.boxes.shape[1] == 4 else told.boxes
+    scores = told.scores * (share / MIN_VISIBLE).clamp(max=1).to(told.scores.dtype)
+    order = scores.argsort(descending=True, stable=True)
+    order = order[share[order] >= MIN_TRACE]
+    return Detections(boxes[order], scores[order], told.labels[order])
 
 
 def zoom(image: Tensor, targets: Targets, scale: float) -> tuple[Tensor, Targets]:
@@ -188,8 +201,12 @@ def _random_flips(image: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
 
 def _move(op: Callable[[Any], Any], image: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
     """Runs a v2 function on pixels and boxes alike."""
-    moved = op(_to_v2(targets.boxes, image.shape[-2], image.shape[-1]))
-    return op(image), replace(targets, boxes=_from_v2(moved.as_subclass(Tensor)))
+
+    def moved(boxes: Tensor) -> Tensor:
+        return _from_v2(op(_to_v2(boxes, image.shape[-2], image.shape[-1])).as_subclass(Tensor))
+
+    told = None if targets.told is None else replace(targets.told, boxes=moved(targets.told.boxes))
+    return op(image), replace(targets, boxes=moved(targets.boxes), told=told)
 
 
 def _to_v2(boxes: Tensor, height: int, width: int) -> Any:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import skystill
-from skystill.data.images import read_image, to_bands
-from skystill.deployment.inputs import find_images, pad, padded_shape, to_unit
+from skystill.data.images import find_images, read_image, to_bands
+from skystill.deployment.inputs import pad, padded_shape, to_unit
 from skystill.deployment.parity import check_parity
 from skystill.deployment.runtime import HEADER_KEY, OnnxDetector, file_header
 from skystill.detectors.base import Detector

@@ -1,9 +1,8 @@
-"""Image files as detectors take them: found, read, resized, padded."""
+"""Image files as detectors take them: resized, padded, in batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from glob import glob
 from pathlib import Path
 
 import torch
@@ -11,25 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
-from skystill.data.images import SUFFIXES
-from skystill.errors import ConfigError, DataError
-
-
-def find_images(where: str | Path, outside: Path | None = None) -> list[Path]:
-    """The image files of a file, a folder (and the folders in it) or a glob pattern such as "flight/*.tif", by name.
-
-    outside: a folder whose files are passed over, unless `where` is in it. Raises DataError when there is no image.
-    """
-    path = Path(where)
-    if path.is_file():
-        return [path]
-    found = path.rglob("*") if path.is_dir() else map(Path, glob(str(where), recursive=True))
-    images = sorted(p for p in found if p.suffix.lower() in SUFFIXES and p.is_file())
-    if outside is not None and not path.resolve().is_relative_to(outside.resolve()):
-        images = [p for p in images if not p.resolve().is_relative_to(outside.resolve())]
-    if not images:
-        raise DataError(f"{where}: no image there. Give a file, a folder or a pattern of {', '.join(SUFFIXES)}.")
-    return images
+from skystill.errors import ConfigError
 
 
 def to_unit(image: Tensor) -> Tensor:

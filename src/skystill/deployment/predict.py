@@ -17,9 +17,9 @@ from torch import Tensor
 
 from skystill.boxes.nms import Selection, clip_to_images
 from skystill.boxes.obb import hbb_to_obb, obb_to_corners, rotated_intersection
-from skystill.data.images import read_image, to_bands
+from skystill.data.images import find_images, read_image, to_bands
 from skystill.deployment.dota import check_names, write_dota
-from skystill.deployment.inputs import batches, find_images, to_unit, with_longer_side
+from skystill.deployment.inputs import batches, to_unit, with_longer_side
 from skystill.deployment.runtime import OnnxDetector, Predictor, open_detector
 from skystill.errors import ConfigError, DataError
 from skystill.files import whole_file
