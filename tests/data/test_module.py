@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -260,3 +261,98 @@ def test_config_is_read_from_yaml():
 def test_values_out_of_range(change, message):
     with pytest.raises(ConfigError, match=message):
         DataConfig(**change)
+
+
+def unlabelled(root, names=("u0.jpg", "u1.jpg", "deep/u2.jpg")):
+    rng = np.random.default_rng(1)
+    for name in names:
+        path = root / "more" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(path)
+
+
+@pytest.mark.parametrize(("share", "added"), [(0.5, 4), (0.2, 1), (0.75, 12), (0.01, 1)])
+def test_unlabelled_images_come_on_top_of_a_batch(config, tmp_path, share, added):
+    unlabelled(tmp_path)
+    plain = list(module(config).train_dataloader())
+    data = module(replace(config, unlabelled="more", unlabelled_share=share))
+    assert (data.datasets["train"].labelled, len(data.datasets["train"])) == (6, 9)
+    batches = list(data.train_dataloader())
+    assert len(batches) == len(plain)
+    for batch, alone in zip(batches, plain, strict=True):
+        assert [t.labelled for t in batch.targets] == [True] * 4 + [False] * added
+        assert [t.name for t in batch.targets[:4]] == [t.name for t in alone.targets]
+        assert torch.equal(batch.images[:4], alone.images)
+        assert {t.name for t in batch.targets[4:]} <= {"u0.jpg", "u1.jpg", "u2.jpg"}
+        assert all(len(t) == 0 for t in batch.targets[4:])
+        assert {t.key[1] for t in batch.targets[4:]} <= {6, 7, 8}
+
+
+def test_views_of_unlabelled_images_can_be_asked_for(config, tmp_path):
+    unlabelled(tmp_path)
+    data = module(replace(config, unlabelled="more/*.jpg"))
+    (batch,) = data.views_loader([(1, 7), (0, 0)])
+    assert [t.labelled for t in batch.targets] == [False, True]
+    assert len(data.datasets["train"]) == 8  # the pattern does not go deeper
+    data.setup()
+    assert len(data.datasets["train"]) == 8
+
+
+def test_images_of_the_splits_are_not_unlabelled(config, tmp_path, caplog):
+    unlabelled(tmp_path)
+    data = module(replace(config, unlabelled="."))
+    assert [p.name for p in data.datasets["train"].images[6:]] == ["u2.jpg", "u0.jpg", "u1.jpg"]
+    assert "18 images of the data's own splits are left out" in caplog.text
+    with pytest.raises(DataError, match=r"all 6 images of .* belong to the data's own splits"):
+        module(replace(config, unlabelled="images/val"))
+
+
+def test_a_bad_unlabelled_image_is_replaced_by_its_own_kind(config, tmp_path):
+    unlabelled(tmp_path)
+    (tmp_path / "more" / "u1.jpg").write_bytes(b"nothing")
+    data = module(replace(config, unlabelled="more", on_bad_image="skip"))
+    (batch,) = data.views_loader([(0, 8)])
+    assert batch.targets[0].name == "u2.jpg"
+    assert data.datasets["train"].skipped == ["u1.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"unlabelled": "none"}, DataError, "data.unlabelled: .*none: no image there"),
+        ({"unlabelled": "more", "unlabelled_share": 1.0}, ConfigError, "unlabelled_share is 1.0. Give a share above 0"),
+        ({"unlabelled": "more", "unlabelled_share": 0.0}, ConfigError, "unlabelled_share is 0.0"),
+        ({"unlabelled": "more", "format": "synthetic"}, ConfigError, "format synthetic renders scenes"),
+    ],
+)
+def test_faults_of_unlabelled_images_are_one_line(config, tmp_path, changes, kind, message):
+    (tmp_path / "none").mkdir()
+    with pytest.raises(kind, match=message) as caught:
+        module(replace(config, **changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_told_detections_come_with_every_view(config, tmp_path):
+    unlabelled(tmp_path)
+    rows = [
+        {"image_id": 1, "category_id": 2, "bbox": [3, 4, 10, 12], "score": 0.7},
+        {"file_name": "u1.jpg", "category": "plane", "bbox": [0, 0, 40, 30], "score": 0.9},
+    ]
+    (tmp_path / "found.json").write_text(json.dumps(rows))
+    plain = replace(config, crop=0, scale_jitter=(1.0, 1.0), flip=False, turn=False, colour=0.0, unlabelled="more")
+    data = module(plain)
+    assert [len(found) for found in data.tell(tmp_path / "found.json")] == [0, 1, 0, 0, 0, 0, 0, 0, 1]
+    (batch,) = data.views_loader([(0, 1), (0, 0), (0, 8)])
+    one, none, extra = batch.targets
+    assert one.told.boxes.tolist() == one.boxes.tolist() == [[3, 4, 13, 16]]
+    assert (one.told.labels.tolist(), one.labels.tolist()) == ([1], [0])
+    assert len(none.told) == 0
+    assert extra.told.boxes.tolist() == [[0, 0, 40, 30]]
+    assert not extra.labelled
+    assert data.datasets["val"][0][1].told is None
+
+
+def test_rendered_scenes_have_no_file_of_predictions(tmp_path):
+    data = module(DataConfig(format="synthetic", scenes_train=1, scenes_val=0, scenes_test=0, scene_size=64))
+    with pytest.raises(ConfigError, match=r"found.json: predictions are of image files"):
+        data.tell(tmp_path / "found.json")

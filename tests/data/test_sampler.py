@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skystill.data.sampler import SeededSampler, ShareSampler
+from skystill.data.sampler import MixedSampler, SeededSampler, ShareSampler
 from skystill.errors import ConfigError
 
 
@@ -66,3 +66,55 @@ def test_evaluation_sees_every_image_exactly_once(n, world):
     assert all(len(share) == len(list(share)) for share in shares)
     assert sorted(key for share in shares for key in share) == [(0, i) for i in range(n)]
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def mixed(n, extra, batch, added, epoch, rank=0, world=1, replay=0, seed=3):
+    sampler = MixedSampler(SeededSampler(n, seed, rank, world, replay=replay), extra, batch, added)
+    sampler.set_epoch(epoch)
+    return sampler
+
+
+@given(
+    n=st.integers(3, 30),
+    extra=st.integers(1, 20),
+    batch=st.integers(1, 6),
+    added=st.integers(1, 8),
+    epoch=st.integers(0, 5),
+    world=st.integers(1, 3),
+)
+def test_unlabelled_keys_only_add_to_what_the_labelled_ones_are(n, extra, batch, added, epoch, world):
+    counts = set()
+    for rank in range(world):
+        sampler = mixed(n, extra, batch, added, epoch, rank, world)
+        keys = list(sampler)
+        assert len(keys) == len(sampler)
+        assert keys == list(mixed(n, extra, batch, added, epoch, rank, world))
+        plain = SeededSampler(n, 3, rank, world)
+        plain.set_epoch(epoch)
+        assert [key for key in keys if key[1] < n] == list(plain)
+        assert all(index < n + extra for _, index in keys)
+        for start in range(0, len(keys) - batch - added + 1, batch + added):  # every whole batch of a loader
+            whole = [index for _, index in keys[start : start + batch + added]]
+            assert [index >= n for index in whole] == [False] * batch + [True] * added
+        counts.add(sum(index >= n for _, index in keys))
+    assert len(counts) == 1  # every rank alike
+
+
+@given(extra=st.integers(1, 12), added=st.integers(1, 5), world=st.integers(1, 3))
+def test_unlabelled_images_come_in_passes_over_the_epochs(extra, added, world):
+    shares = [[list(mixed(6, extra, 2, added, epoch, rank, world)) for rank in range(world)] for epoch in range(9)]
+    seen = []
+    for ranks in shares:
+        new = [[key for key in keys if key[1] >= 6] for keys in ranks]
+        seen += [key for turn in zip(*new, strict=True) for key in turn]
+    for view in range(len(seen) // extra):
+        turn = seen[view * extra : (view + 1) * extra]
+        assert {v for v, _ in turn} == {view}
+        assert sorted(index for _, index in turn) == list(range(6, 6 + extra))
+
+
+def test_unlabelled_views_come_again_with_replay_and_orders_depend_on_the_seed():
+    keys = [key for epoch in range(4) for key in mixed(8, 4, 2, 1, epoch, replay=2) if key[1] >= 8]
+    assert [view for view, _ in keys] == [0] * 4 + [1] * 4 + [0] * 4 + [1] * 4
+    orders = {tuple(i for _, i in mixed(2, 40, 1, 40, 0, seed=seed) if i >= 2) for seed in range(3)}
+    assert len(orders) == 3

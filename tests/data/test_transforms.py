@@ -1,6 +1,7 @@
 """Boxes are held against pixels: a painted rectangle is moved, and its box must still be where the paint is."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import shapely
@@ -26,7 +27,7 @@ from skystill.data.transforms import (
     visible_share,
     zoom,
 )
-from skystill.structures import Targets
+from skystill.structures import Detections, Targets
 
 QUARTER = float(torch.tensor(math.pi / 2))  # the angle's limit as float32 has it
 
@@ -321,3 +322,46 @@ def test_a_square_keeps_its_shape_in_every_turn():
             again = corners_to_obb(obb_to_corners(moved.boxes.double()))
             assert again[0, 2:4].tolist() == pytest.approx([10, 10], abs=1e-4)
             assert -QUARTER <= float(moved.boxes[0, 4]) < QUARTER
+
+
+@settings(max_examples=60)
+@given(seed=st.integers(0, 10_000), columns=st.sampled_from([4, 5]), size=st.sampled_from([0, 40]))
+def test_what_is_told_moves_exactly_as_truth(seed, columns, size):
+    generator = torch.Generator().manual_seed(seed)
+    boxes = torch.rand(12, 4, generator=generator) * 30
+    if columns == 4:
+        boxes = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:] + 1], 1)
+    else:
+        sides = boxes[:, 2:].sort(1, descending=True).values + 2
+        boxes = torch.cat([boxes[:, :2] + 10, sides, torch.rand(12, 1, generator=generator) * 3 - 1.5], 1)
+    scores = torch.linspace(0.9, 0.1, 12)
+    labels = torch.arange(12)  # tell the rows apart
+    view = TrainTransform(24, size, (0.7, 1.4), True, True, 0.2, 0.5)
+
+    def seen(told):
+        torch.manual_seed(seed)
+        truth = Targets(boxes, labels, name="a.png", told=told)
+        return view(torch.randint(0, 256, (3, 50, 60), dtype=torch.uint8, generator=generator.manual_seed(1)), truth)
+
+    image, targets = seen(Detections(boxes, scores, labels))
+    alone_image, alone = seen(None)
+    assert torch.equal(image, alone_image)  # what is told moves no view
+    assert torch.equal(targets.boxes, alone.boxes)
+    told = targets.told
+    assert told.scores.tolist() == sorted(told.scores.tolist(), reverse=True)
+    assert sorted(told.labels.tolist()) == targets.labels.tolist()
+    for row, label in enumerate(targets.labels.tolist()):
+        (place,) = (told.labels == label).nonzero()[:, 0].tolist()
+        assert torch.equal(told.boxes[place], targets.boxes[row])
+        if targets.ignore[row]:
+            assert told.scores[place] < scores[label]  # hardly to be seen, so less sure
+        else:
+            assert told.scores[place] == scores[label]
+
+
+def test_a_detection_loses_score_with_what_a_crop_shows_of_it():
+    boxes = torch.tensor([[0.0, 0, 10, 10]])
+    for left, expected in ((0, 0.8), (6, 0.8), (8, 0.4), (9, 0.2)):
+        told = Detections(boxes, torch.tensor([0.8]), torch.tensor([0]))
+        _, targets = crop(torch.zeros(1, 20, 20), replace(truth(), told=told), 0, left, 20, 11)
+        assert targets.told.scores.tolist() == pytest.approx([expected])

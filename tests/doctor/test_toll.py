@@ -19,6 +19,15 @@ from skystill.training.recipe import Recipe, TeacherConfig, TrainerConfig
 GIB = 2**30
 
 
+class Ten(list[int]):
+    """Ten labelled images."""
+
+    labelled = 10
+
+    def __len__(self) -> int:
+        return 10
+
+
 def fake(make_gfl, **recipe: Any) -> Patient:
     """A patient whose parts are there already."""
     patient = Patient(Recipe(DataConfig(crop=64, batch=2, replay=4), **recipe))
@@ -30,7 +39,7 @@ def fake(make_gfl, **recipe: Any) -> Patient:
         teachers=[teacher],
         distiller=Distiller(student, teacher, PKD()).train(),
         batch=Batch(images, [truth, Targets.empty()], [(64, 64)] * 2),
-        data=SimpleNamespace(datasets={"train": range(10)}),
+        data=SimpleNamespace(datasets={"train": Ten()}),
         device=torch.device("cpu"),
     )
     return patient

@@ -149,7 +149,7 @@ def test_teachers_stay_as_they_are_and_out_of_checkpoints(
     make_recipe: Make, monkeypatch: pytest.MonkeyPatch, teacher_file: Path
 ) -> None:
     teachers = []
-    monkeypatch.setattr(fit, "load", lambda path: teachers.append(load(path)) or teachers[-1])
+    monkeypatch.setattr("skystill.training.teachers.load", lambda path: teachers.append(load(path)) or teachers[-1])
     folder = fit.distill(make_recipe(test=False))
     (teacher,) = teachers
     assert same(teacher.state_dict(), weights(teacher_file))

@@ -99,7 +99,7 @@ def _comparable(values: dict[str, Any], job: Job) -> dict[str, Any]:
     }
     flat = {f"{a}.{b}": v for a, section in values.items() if isinstance(section, dict) for b, v in section.items()}
     flat |= {key: value for key, value in values.items() if not isinstance(value, dict)}
-    passed_over = ("teacher.", "method.") if job.label == ALONE else ("teacher.cache",)
+    passed_over = ("teacher.", "method.", "data.unlabelled") if job.label == ALONE else ("teacher.cache",)
     return {k: v for k, v in flat.items() if k not in idle and not k.startswith(passed_over)}
 
 

@@ -16,7 +16,7 @@ from skystill.benchmark.launch import DIVERGED
 from skystill.benchmark.plan import ALONE, Job
 from skystill.data.module import DataModule, Split
 from skystill.data.split import flight_of
-from skystill.detectors.weights import load, read_header
+from skystill.detectors.weights import load
 from skystill.errors import DataError
 from skystill.evaluation.compare import FIGURES, gap_closed
 from skystill.evaluation.detections import load_detections, save_detections
@@ -25,6 +25,7 @@ from skystill.evaluation.paired import bootstrap_ap, paired_interval
 from skystill.structures import Detections, Targets
 from skystill.training.recipe import Recipe
 from skystill.training.scoring import collect
+from skystill.training.teachers import notes_of
 
 TEACHER = "teacher"
 Row = dict[str, Any]
@@ -85,7 +86,7 @@ def _rows(job: Job, metrics: dict[str, Any]) -> Iterable[Row]:
 def _teacher_rows(recipe: Recipe) -> Iterable[Row]:
     """The first teacher's scores, as its file carries them."""
     for path in recipe.teacher.weights[:1]:
-        notes = read_header(path)["notes"]
+        notes = notes_of(path)
         for split in ("val", "test"):
             if split in notes:
                 yield {"method": TEACHER, "seed": notes.get("seed"), "split": split} | {

@@ -81,6 +81,11 @@ class DetectionDataset(Dataset[Sample]):
         """The image files, the unlabelled ones last."""
         return [record.image for record in self._records]
 
+    @property
+    def truths(self) -> list[Targets]:
+        """What is known of each image, in the file's pixels."""
+        return list(self._targets)
+
     def add_unlabelled(self, images: Sequence[Path]) -> None:
         """Images that nobody looked at, behind the `labelled` ones; before any loader runs."""
         columns = self._targets[0].boxes.shape[1]

@@ -16,8 +16,12 @@ from skystill.detectors.blackbox import BlackBox
 from skystill.distillation.cache import TeacherCache
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import rescale
+from skystill.distillation.predictions import PredictionsTeacher
+from skystill.distillation.pseudo import with_pseudo_targets
 from skystill.errors import ConfigError
 from skystill.structures import Dense, Knowledge, Targets
+
+Teacher = Detector | PredictionsTeacher
 
 _PROBE = 128  # side of the blank image from which adapters learn the shapes
 
@@ -27,7 +31,9 @@ class Distiller(nn.Module):
 
     Parameters and state hold the student and the method's adapters, never a teacher. teacher_scale: teachers see the
     image enlarged by this factor. teacher_bf16: teachers run in bfloat16, faster where the processor or GPU has matrix
-    units for it. With several teachers each has its own adapters, and their terms are averaged.
+    units for it. With several teachers each has its own adapters, and their terms are averaged. sure, unsure: in images
+    without truth (`Targets.labelled` is False) teachers' detections from these scores on stand in for objects, and are
+    ignored, see pseudo.py.
 
     >>> distiller = Distiller(student, teacher, LTD())
     >>> losses = distiller(images, targets)
@@ -39,14 +45,17 @@ class Distiller(nn.Module):
     def __init__(
         self,
         student: Detector,
-        teachers: Detector | Sequence[Detector],
+        teachers: Teacher | Sequence[Teacher],
         method: Method,
         teacher_scale: float = 1.0,
         teacher_bf16: bool = False,
+        sure: float = 0.5,
+        unsure: float = 0.2,
     ) -> None:
         super().__init__()
         # In a tuple, teachers are no submodules: no optimizer, checkpoint or distributed wrapper ever sees them.
-        self.teachers = (teachers,) if isinstance(teachers, nn.Module) else tuple(teachers)
+        self.teachers = tuple(teachers) if isinstance(teachers, Sequence) else (teachers,)
+        self.sure, self.unsure = sure, unsure
         self.student, self.teacher_scale, self.teacher_bf16 = student, teacher_scale, teacher_bf16
         if not self.teachers:
             raise ConfigError("distillation needs at least one teacher; train one with `skystill train`.")
@@ -56,7 +65,8 @@ class Distiller(nn.Module):
         self.observer: Callable[[Knowledge, Knowledge, dict[str, Tensor]], None] | None = None
         for teacher in self.teachers:
             check_pair(student, teacher)
-            teacher.requires_grad_(False).eval()
+        for network in self.networks:
+            network.requires_grad_(False).eval()
         self._build()
 
     def _build(self) -> None:
@@ -66,18 +76,24 @@ class Distiller(nn.Module):
         self.student.eval()
         with torch.no_grad():
             seen = self.student(probe).knowledge
+            for network in self.networks:
+                network.to(device)
             for teacher, method in zip(self.teachers, self._each(), strict=True):
-                teacher.to(device)
                 method.prepare(seen, self.ask(teacher, probe))
                 method.to(device)
         self.student.train(was_training)
+
+    @property
+    def networks(self) -> tuple[Detector, ...]:
+        """The teachers that look at images."""
+        return tuple(teacher for teacher in self.teachers if isinstance(teacher, Detector))
 
     def _each(self) -> list[Method]:
         return list(self.methods)  # type: ignore[arg-type]
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Distiller:
-        for teacher in self.teachers:
-            teacher._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for network in self.networks:
+            network._apply(fn, recurse)  # type: ignore[no-untyped-call]
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
@@ -88,8 +104,10 @@ class Distiller(nn.Module):
         self.caches = tuple(caches)
 
     @torch.no_grad()
-    def ask(self, teacher: Detector, images: Tensor) -> Knowledge:
-        """What a teacher says of images (B, C, H, W), in the student's pixels."""
+    def ask(self, teacher: Teacher, images: Tensor, targets: Sequence[Targets] = ()) -> Knowledge:
+        """What a teacher says of images (B, C, H, W), in the student's pixels. targets: for a file of predictions."""
+        if isinstance(teacher, PredictionsTeacher):
+            return teacher.ask(images, targets)
         if self.teacher_bf16:
             with torch.autocast(images.device.type, torch.bfloat16):
                 return self._look(teacher, images)
@@ -114,6 +132,8 @@ class Distiller(nn.Module):
             images = pad_together(images, self.student.multiple)
         # Teachers first: what they need in passing is free again before the student's activations pile up.
         lessons = self._lessons(images, targets)
+        height, width = images.shape[-2:]
+        targets = with_pseudo_targets(targets, lessons, (height, width), self.sure, self.unsure)
         output = self.student(images, targets)
         losses = dict(output.losses)
         terms: dict[str, Tensor] = {}
@@ -133,7 +153,7 @@ class Distiller(nn.Module):
         if self.caches:
             keys = [target.key for target in targets]
             return [cache.read(keys, images.device) for cache in self.caches]
-        return [self.ask(teacher, images) for teacher in self.teachers]
+        return [self.ask(teacher, images, targets) for teacher in self.teachers]
 
     def matrices(self) -> dict[str, Tensor]:
         """The first teacher's binding matrices of the last step."""
@@ -149,12 +169,14 @@ class Distiller(nn.Module):
 
 
 @torch.no_grad()
-def inherit(student: Detector, teacher: Detector) -> list[str]:
+def inherit(student: Detector, teacher: Teacher) -> list[str]:
     """Copies into the student what both have in equal shape outside their backbones: neck and head. Returns the names.
 
     The inheriting strategy of Kang et al., NeurIPS 2021 (arXiv 2110.12724): a student whose features learn to resemble
     the teacher's can start from the head that reads those. Errors: ConfigError when nothing fits.
     """
+    if isinstance(teacher, PredictionsTeacher):
+        raise ConfigError(f"{teacher.name} has no weights to inherit. Leave teacher.inherit away.")
     theirs, copied = _outside_backbone(teacher), []
     for name, value in _outside_backbone(student).items():
         if name in theirs and theirs[name].shape == value.shape:
@@ -187,10 +209,10 @@ def pad_together(images: Sequence[Tensor], multiple: int) -> Tensor:
     return torch.stack([F.pad(i, (0, width - i.shape[2], 0, height - i.shape[1])) for i in images])
 
 
-def check_pair(student: Detector, teacher: Detector) -> None:
+def check_pair(student: Detector, teacher: Teacher) -> None:
     """Raises ConfigError, with the mend, where a teacher cannot teach this student at all."""
     for whose, side in (("student", student), ("teacher", teacher)):
-        if not isinstance(side, Detector):
+        if not isinstance(side, Detector | PredictionsTeacher):
             raise ConfigError(f"the {whose} is a {type(side).__name__}; give skystill.wrap(model, classes).")
     if isinstance(student, BlackBox):
         raise ConfigError("the student is a black box, which can only teach. Give a detector with weights.")
@@ -207,7 +229,7 @@ def check_pair(student: Detector, teacher: Detector) -> None:
         raise ConfigError(
             f"the student predicts {student.kind} boxes, the teacher {teacher.kind}; choose a pair of one kind."
         )
-    if student.in_chans != teacher.in_chans:
+    if isinstance(teacher, Detector) and student.in_chans != teacher.in_chans:
         raise ConfigError(
             f"the student takes {student.in_chans} bands, the teacher {teacher.in_chans}; "
             "create both with the same in_chans."

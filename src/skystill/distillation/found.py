@@ -39,10 +39,8 @@ def _of_dense(dense: Dense, how: Selection) -> list[Detections]:
 
 def _of_queries(queries: Queries, how: Selection) -> list[Detections]:
     """A query may give one detection for each class."""
-    logits = queries.logits.float()
-    scores = logits.sigmoid() if queries.activation == "sigmoid" else logits.softmax(-1)[..., :-1]
     found = []
-    for score, boxes in zip(scores.unbind(), queries.boxes.unbind(), strict=True):
+    for score, boxes in zip(queries.scores(), queries.boxes, strict=True):
         value, order = score.flatten().sort(descending=True, stable=True)
         count = min(how.keep, int((value >= how.score).sum()))
         value, order = value[:count], order[:count]

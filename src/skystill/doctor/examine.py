@@ -11,7 +11,8 @@ from skystill.data.dataset import DetectionDataset
 from skystill.detectors.weights import read_header
 from skystill.distillation.methods import METHODS, make_method
 from skystill.distillation.pairing import meeting, nearest_levels
-from skystill.doctor import eyes, toll
+from skystill.distillation.predictions import PredictionsTeacher
+from skystill.doctor import eyes, predictions, toll
 from skystill.doctor.finding import Finding
 from skystill.doctor.patient import Patient
 from skystill.errors import ConfigError, SkystillError
@@ -53,8 +54,8 @@ def _recipe(patient: Patient) -> Iterator[Finding]:
 
 def _data(patient: Patient) -> Iterator[Finding]:
     data = patient.data
-    counts = [f"{len(images)} {split}" for split, images in data.datasets.items()]
-    said = f"{', '.join(counts)} images; {len(data.classes)} classes: {', '.join(data.classes)}"
+    counts = [f"{images.labelled} {split}" for split, images in data.datasets.items()]
+    said = f"{', '.join(counts)} images{_unlabelled(patient)}; {len(data.classes)} classes: {', '.join(data.classes)}"
     if "val" not in data.datasets:
         yield Finding(
             "data", "yellow", f"{said}. Without data.val nothing is validated, and settings cannot be chosen."
@@ -64,6 +65,13 @@ def _data(patient: Patient) -> Iterator[Finding]:
         yield Finding("data", "yellow", f"{said}. Hardly any objects to learn from: {rare}.")
         return
     yield Finding("data", "green", said)
+
+
+def _unlabelled(patient: Patient) -> str:
+    """How many images without truth there are, and in a batch."""
+    images, config = patient.data.datasets["train"], patient.recipe.data
+    count = len(images) - images.labelled
+    return f", and {count} unlabelled, {config.added} of them beside each {config.batch} labelled" if count else ""
 
 
 def _rare(patient: Patient) -> str:
@@ -83,6 +91,9 @@ def _student(patient: Patient) -> Iterator[Finding]:
 def _teacher(patient: Patient) -> Iterator[Finding]:
     size = count_parameters(patient.student)
     for path, teacher in zip(patient.recipe.teacher.weights, patient.teachers, strict=True):
+        if isinstance(teacher, PredictionsTeacher):
+            yield predictions.coverage(patient, teacher)
+            continue
         theirs = count_parameters(teacher)
         said = f"{path}: {read_header(path)['family']}, {theirs / 1e6:.2f} M weights, all loaded"
         if theirs < size:
@@ -143,6 +154,9 @@ def fitting(patient: Patient) -> list[str]:
 
 def _eyes(patient: Patient) -> Iterator[Finding]:
     for number, teacher in enumerate(patient.teachers):
+        if isinstance(teacher, PredictionsTeacher):
+            yield predictions.accuracy(patient, teacher)
+            continue
         few = eyes.sample(patient, teacher)
         sight = eyes.see(patient, teacher, few)
         yield eyes.accuracy(patient, number, sight, len(few))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +61,8 @@ def accuracy(patient: Patient, number: int, sight: Sight, images: int) -> Findin
 
 def taste(patient: Patient, number: int, sight: Sight, sample: list[Batch]) -> Finding:
     """Whether another form of the images suits teacher `number` better. sight: on the images as they are."""
-    path, teacher = patient.recipe.teacher.weights[number], patient.teachers[number]
+    path = patient.recipe.teacher.weights[number]
+    teacher = cast(Detector, patient.teachers[number])  # files of predictions look at nothing
     first = sample[0].images
     tried = {
         name: see(patient, teacher, sample, change)

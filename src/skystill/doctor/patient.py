@@ -7,12 +7,12 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.utils.data import Subset
 
-from skystill.data.dataset import DetectionDataset, SyntheticDataset
+from skystill.data.dataset import DetectionDataset, Sample, SyntheticDataset
 from skystill.data.module import DataModule, Split, collate, ready
 from skystill.detectors.base import Detector
-from skystill.detectors.weights import load
-from skystill.distillation.distiller import Distiller, inherit
+from skystill.distillation.distiller import Distiller, Teacher, inherit
 from skystill.distillation.method import Method
 from skystill.distillation.methods import make_method
 from skystill.errors import ConfigError
@@ -20,10 +20,13 @@ from skystill.structures import Batch, Knowledge, Targets
 from skystill.training.fit import make_detector
 from skystill.training.recipe import Recipe
 from skystill.training.task import freeze_stages
+from skystill.training.teachers import open_teacher
 
 
 class _Silent(Method):
     """Teaches nothing and remembers the shapes."""
+
+    features = False
 
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
         if not hasattr(self, "shapes"):
@@ -59,10 +62,12 @@ class Patient:
         return data
 
     @property
-    def judge(self) -> tuple[Split, DetectionDataset | SyntheticDataset]:
+    def judge(self) -> tuple[Split, DetectionDataset | SyntheticDataset | Subset[Sample]]:
         """The split that teachers are judged on, and its images."""
-        split: Split = "val" if "val" in self.data.datasets else "train"
-        return split, self.data.datasets[split]
+        if "val" in self.data.datasets:
+            return "val", self.data.datasets["val"]
+        train = self.data.datasets["train"]
+        return "train", Subset(train, range(train.labelled))
 
     @cached_property
     def student(self) -> Detector:
@@ -73,11 +78,12 @@ class Patient:
         return student
 
     @cached_property
-    def teachers(self) -> list[Detector]:
-        """Loaded strictly."""
+    def teachers(self) -> list[Teacher]:
+        """Weights loaded strictly, predictions read with the data."""
         if not self.recipe.teacher.weights:
             raise ConfigError("the recipe names no teacher. Give --teacher.weights '[teacher.safetensors]'.")
-        return [load(path).to(self.device).requires_grad_(False) for path in self.recipe.teacher.weights]
+        opened = [open_teacher(path, self.data) for path in self.recipe.teacher.weights]
+        return [t.to(self.device).requires_grad_(False) if isinstance(t, Detector) else t for t in opened]
 
     @cached_property
     def distiller(self) -> Distiller:
@@ -96,15 +102,17 @@ class Patient:
 
     def _distiller(self, method: Method) -> Distiller:
         config = self.recipe.teacher
-        made = Distiller(self.student, self.teachers, method, config.scale, config.bf16)
+        made = Distiller(self.student, self.teachers, method, config.scale, config.bf16, config.sure, config.unsure)
         return made.to(self.device).train()
 
     @cached_property
     def batch(self) -> Batch:
-        """The first training images, as one augmented batch on the device."""
-        images = self.data.datasets["train"]
-        count = min(self.recipe.data.batch, len(images))
-        return ready(collate([images[0, i] for i in range(count)]), self.device)
+        """The first training images, the labelled ones first, as one augmented batch on the device."""
+        images, config = self.data.datasets["train"], self.recipe.data
+        count = min(config.batch, images.labelled)
+        added = min(config.added, len(images) - images.labelled)
+        chosen = [*range(count), *range(images.labelled, images.labelled + added)]
+        return ready(collate([images[0, i] for i in chosen]), self.device)
 
     def amp(self) -> AbstractContextManager[object]:
         """The recipe's mixed precision."""

@@ -41,6 +41,7 @@ def measure(patient: Patient) -> Toll:
     Errors: ConfigError when memory does not suffice.
     """
     batch, distiller = patient.batch, patient.distiller
+    labelled = sum(target.labelled for target in batch.targets)
     terms: dict[str, float] = {}
 
     def step() -> None:
@@ -51,12 +52,12 @@ def measure(patient: Patient) -> Toll:
 
     def alone() -> None:
         with patient.amp():
-            found = patient.student(batch.images, batch.targets).losses
+            found = patient.student(batch.images[:labelled], batch.targets[:labelled]).losses
         _backward(found)
 
     def ask() -> None:
         for teacher in patient.teachers:
-            distiller.ask(teacher, batch.images)
+            distiller.ask(teacher, batch.images, batch.targets)
 
     state = {name: value.clone() for name, value in patient.student.state_dict().items()}  # norms count steps
     if patient.device.type == "cuda":
@@ -93,7 +94,7 @@ def duration(patient: Patient, toll: Toll) -> Finding:
     recipe = patient.recipe
     cached = recipe.teacher.cache is not None
     step = toll.step - toll.teachers if cached else toll.step
-    steps = max(1, len(patient.data.datasets["train"]) * recipe.data.views // recipe.data.batch)
+    steps = max(1, patient.data.datasets["train"].labelled * recipe.data.views // recipe.data.batch)
     epoch = steps * step
     said = (
         f"{step:.2f} s a step{' from the cache' if cached else ''} (student alone {toll.student:.2f}, teachers "
@@ -123,7 +124,7 @@ def disk(patient: Patient) -> Finding:
     """What a teacher cache takes, or would take."""
     recipe, images = patient.recipe, patient.data.datasets["train"]
     first = patient.batch.images[:1]
-    row = sum(layout_of(patient.distiller.ask(teacher, first)).row_bytes for teacher in patient.teachers)
+    row = sum(layout_of(patient.distiller.ask(network, first)).row_bytes for network in patient.distiller.networks)
     rows = len(images) * recipe.data.replay
     size, limit = row * rows, recipe.teacher.cache_gb * 2**30
     said = f"{gib(size)} for {rows} views in {recipe.teacher.cache}"

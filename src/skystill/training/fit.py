@@ -13,17 +13,19 @@ import re
 import shlex
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import rank_zero_only
 
 from skystill.data.module import DataModule, Split
 from skystill.detectors.base import Detector
 from skystill.detectors.gfl import GFLConfig
-from skystill.detectors.weights import PRESETS, create, load, read_header, save
+from skystill.detectors.weights import PRESETS, create, load, save
 from skystill.distillation.distiller import Distiller, inherit
 from skystill.distillation.methods import make_method
 from skystill.errors import ConfigError
@@ -37,12 +39,21 @@ from skystill.training.loop import make_trainer, run_loop
 from skystill.training.recipe import Recipe
 from skystill.training.scoring import collect, typical_cost
 from skystill.training.task import Distill, Task, Train, freeze_stages
+from skystill.training.teachers import notes_of, open_teacher
 
 PACKAGES = ("skystill", "torch", "torchvision", "timm", "pytorch-lightning", "faster-coco-eval")
 
 
 def train(recipe: Recipe, resume: bool = False) -> Path:
-    """Trains the recipe's detector alone. Returns the run folder. resume: continue the run that the folder holds."""
+    """Trains the recipe's detector alone. Returns the run folder. resume: continue the run that the folder holds.
+
+    Unlabelled images are left out, so that the recipe of a distillation trains what it is held against.
+    """
+    if recipe.data.unlabelled is not None:
+        rank_zero_only(print)(
+            f"data.unlabelled ({recipe.data.unlabelled}) is left out: without a teacher it says nothing."
+        )
+        recipe = replace(recipe, data=replace(recipe.data, unlabelled=None))
     return _run(recipe, "alone", resume)
 
 
@@ -64,7 +75,7 @@ def _run(recipe: Recipe, method: str, resume: bool) -> Path:
     detector = make_detector(recipe, data.classes)
     if recipe.detector.freeze:
         freeze_stages(detector.get_submodule("backbone"), recipe.detector.freeze)
-    task = _task(recipe, method, detector)
+    task = _task(recipe, method, detector, data)
     if recipe.trainer.channels_last:
         task.to(memory_format=torch.channels_last)
     if recipe.trainer.compile:
@@ -113,15 +124,16 @@ def make_detector(recipe: Recipe, classes: tuple[str, ...]) -> Detector:
     return detector.train()
 
 
-def _task(recipe: Recipe, method: str, detector: Detector) -> Task:
+def _task(recipe: Recipe, method: str, detector: Detector, data: DataModule) -> Task:
     if method == "alone":
         return Train(recipe, detector)
     wanted = recipe.teacher
-    teachers = [load(path) for path in wanted.weights]
+    teachers = [open_teacher(path, data) for path in wanted.weights]
     if wanted.inherit:
         inherit(detector, teachers[0])
     settled = make_method(recipe.method.name, recipe.method.settings, recipe.method.weights)
-    return Distill(recipe, Distiller(detector, teachers, settled, wanted.scale, wanted.bf16))
+    made = Distiller(detector, teachers, settled, wanted.scale, wanted.bf16, wanted.sure, wanted.unsure)
+    return Distill(recipe, made)
 
 
 def _finish(recipe: Recipe, method: str, folder: Path, task: Task, data: DataModule, figures: dict[str, Any]) -> None:
@@ -153,7 +165,7 @@ def _finish(recipe: Recipe, method: str, folder: Path, task: Task, data: DataMod
 
 def _teacher(path: str) -> dict[str, Any]:
     """A teacher's file and the scores it carries."""
-    notes = read_header(path)["notes"]
+    notes = notes_of(path)
     return {"weights": path, **{split: notes[split] for split in ("val", "test") if split in notes}}
 
 

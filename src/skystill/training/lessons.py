@@ -27,7 +27,18 @@ TOLERANCE, TOLERANCE_BF16 = 5e-3, 5e-2
 _NOT_VIEWS = {
     *("root", "format", "fix", "classes", "train", "val", "test", "images_train", "images_val", "images_test"),
     *("scenes_train", "scenes_val", "scenes_test", "scene_size", "scene_seed"),
-    *("views", "batch", "workers", "cache_mb", "on_bad_image", "replay", "view_seed", "group"),
+    *(
+        "unlabelled",
+        "unlabelled_share",
+        "views",
+        "batch",
+        "workers",
+        "cache_mb",
+        "on_bad_image",
+        "replay",
+        "view_seed",
+        "group",
+    ),
 }
 
 
@@ -42,8 +53,8 @@ def fill_caches(
     assert config.cache is not None
     distiller.to(device)
     caches = []
-    for number, teacher in enumerate(distiller.teachers):
-        folder = Path(config.cache) if len(distiller.teachers) == 1 else Path(config.cache) / str(number)
+    for number, teacher in enumerate(distiller.networks):
+        folder = Path(config.cache) if len(distiller.networks) == 1 else Path(config.cache) / str(number)
         layout = layout_of(_lesson(distiller, teacher, data, [(0, 0)], device))
         key = _key(distiller, teacher, data)
         cache = TeacherCache(folder, key, layout, data.config.replay, _images(data), config.cache_gb * 2**30)

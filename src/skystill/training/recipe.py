@@ -41,13 +41,16 @@ class TeacherConfig:
     """Who teaches.
 
     Args:
-        weights: weights files of the teachers, written by skystill.
+        weights: weights files of the teachers, written by skystill; or a file of detections in the training images, as
+            COCO results or as `skystill predict` writes them.
         scale: teachers see the image enlarged by this factor.
         bf16: teachers run in bfloat16, faster where the processor or GPU has matrix units for it.
         inherit: the student starts with the first teacher's neck and head, as far as they have the same shape.
         cache: folder that keeps what the teachers say of every view of data.replay, so that they run once and not at
             every step; runs of equal data and teachers share it. None asks them live.
         cache_gb: largest size of the cache in GiB.
+        sure: in data.unlabelled, detections that score so much stand in for truth.
+        unsure: and those from this score on are ignored there, neither object nor background.
     """
 
     weights: list[str] = field(default_factory=list)
@@ -56,6 +59,27 @@ class TeacherConfig:
     inherit: bool = False
     cache: str | None = None
     cache_gb: float = 20.0
+    sure: float = 0.5
+    unsure: float = 0.2
+
+    def check(self) -> None:
+        """Refuses what contradicts itself."""
+        if not 0 < self.unsure <= self.sure <= 1:
+            raise ConfigError(
+                f"teacher.unsure is {self.unsure} and teacher.sure {self.sure}. Give 0 < unsure <= sure <= 1."
+            )
+        files = [path for path in self.weights if is_predictions(path)]
+        if len(files) > 1:
+            raise ConfigError(f"teacher.weights holds {len(files)} files of predictions. Join them into one.")
+        if files and self.cache is not None:
+            raise ConfigError(
+                f"teacher.cache has nothing to keep of {files[0]}, which is read with the data. Leave it away."
+            )
+
+
+def is_predictions(path: str) -> bool:
+    """Whether a teacher is a file of detections, not of weights."""
+    return path.lower().endswith(".json")
 
 
 @dataclass
@@ -190,6 +214,7 @@ class Recipe:
         }.items():
             if not value > 0:
                 raise ConfigError(f"{key} is {value}. Give a number above 0.")
+        self.teacher.check()
         if self.teacher.cache is not None and not self.data.replay:
             raise ConfigError(
                 "teacher.cache needs a finite number of views of each image. Give data.replay, e.g. --data.replay 8."
