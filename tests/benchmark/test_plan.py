@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from skystill.benchmark.plan import Job, check_same, make_jobs
+from skystill.data.config import DataConfig
 from skystill.errors import ConfigError
 from skystill.training.recipe import MethodConfig, OptimConfig, Recipe, TeacherConfig
 
@@ -74,4 +75,13 @@ def test_a_run_of_another_recipe_is_refused_and_what_differs_is_named(tmp_path: 
     alone, distilled, _ = jobs(tmp_path, taught)[:3]
     check_same(alone)  # it never saw a teacher
     with pytest.raises(ConfigError, match=r"teacher\.weights is \[\] there"):
+        check_same(distilled)
+
+
+def test_unlabelled_images_are_nothing_to_the_student_alone(tmp_path: Path) -> None:
+    for job in jobs(tmp_path):
+        job.recipe.write(job.folder / "recipe.yaml")
+    alone, distilled, _ = jobs(tmp_path, Recipe(DataConfig(unlabelled="more", unlabelled_share=0.2), name="pair"))[:3]
+    check_same(alone)
+    with pytest.raises(ConfigError, match=r"data\.unlabelled is None there, more here"):
         check_same(distilled)

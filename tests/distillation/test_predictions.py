@@ -20,6 +20,8 @@ CLASSES = ("ship", "plane", "car")
 class Spy(Method):
     """Remembers what it was told."""
 
+    features = False
+
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
         self.probe = teacher
 

@@ -8,17 +8,25 @@ from skystill.data.module import DataModule
 from skystill.detectors.weights import load, read_header
 from skystill.distillation.distiller import Teacher
 from skystill.distillation.predictions import PredictionsTeacher
+from skystill.errors import DataError
 from skystill.training.recipe import is_predictions
 
 
 def open_teacher(path: str, data: DataModule) -> Teacher:
     """The teacher in a file. Of a file of predictions, the data tells from now on.
 
-    Errors: WeightsError, DataError for the file, ConfigError where the data cannot tell.
+    Errors: WeightsError, DataError for the file, also where it passes over all unlabelled images; ConfigError where the
+    data cannot tell.
     """
     if not is_predictions(path):
         return load(path)
-    data.tell(path)
+    told, labelled = data.tell(path), data.datasets["train"].labelled
+    if len(told) > labelled and not any(len(found) for found in told[labelled:]):
+        # Its silence would teach background everywhere there.
+        raise DataError(
+            f"{path}: says nothing of any image of data.unlabelled. Let that detector look there too, or leave "
+            "data.unlabelled away."
+        )
     return PredictionsTeacher(path, data.classes, data.config.kind)
 
 
