@@ -207,6 +207,8 @@ def test_views_show_the_cells_that_the_method_taught(make_gfl: Callable[..., GFL
     student, teacher = made.student(shown.images).knowledge, made.ask(made.teachers[0], shown.images)
     views = take_views(made, student, teacher, shown)
     assert len(views) == inside.VIEWS == 4
+    half = replace(shown, targets=[*shown.targets[:2], *(replace(t, labelled=False) for t in shown.targets[2:])])
+    assert len(take_views(made, student, teacher, half)) == 2  # no truth, nothing to compare
     assert [tuple(view.pixels.shape) for view in views[:2]] == [(3, 64, 64), (3, 48, 56)]
     assert torch.equal(views[1].pixels, (shown.images[1, :, :48, :56] * 255).round().byte())
     assert teacher.dense is not None

@@ -6,7 +6,7 @@ import yaml
 
 from skystill.cli.recipes import parse_recipe, recipe_parser
 from skystill.errors import ConfigError
-from skystill.training.recipe import MethodConfig, Recipe
+from skystill.training.recipe import MethodConfig, Recipe, TeacherConfig
 
 
 def test_a_written_recipe_reads_back_as_itself(tmp_path: Path) -> None:
@@ -54,3 +54,18 @@ def test_values_out_of_range_are_named_with_the_mend(key: str, value: float, men
     recipe.check()
     with pytest.raises(ConfigError, match=rf"^{key} is {value}\. Give .*{mend}"):
         changed.check()
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        (TeacherConfig(sure=0.1), "teacher.unsure is 0.2 and teacher.sure 0.1"),
+        (TeacherConfig(unsure=0.0), "Give 0 < unsure <= sure <= 1"),
+        (TeacherConfig(sure=1.5), "Give 0 < unsure <= sure <= 1"),
+        (TeacherConfig(["a.json", "b.JSON"]), "2 files of predictions. Join them"),
+        (TeacherConfig(["a.safetensors", "b.json"], cache="cache"), "nothing to keep of b.json"),
+    ],
+)
+def test_teachers_that_contradict_themselves(teacher: TeacherConfig, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Recipe(teacher=teacher).check()

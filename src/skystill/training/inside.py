@@ -110,8 +110,9 @@ def take_views(distiller: Distiller, student: Knowledge, teacher: Knowledge, bat
 
     A teacher without a dense head has none.
     """
-    student, teacher = _first(student, VIEWS), _first(teacher, VIEWS)
-    targets, sizes = batch.targets[:VIEWS], batch.sizes[:VIEWS]
+    count = min(VIEWS, sum(target.labelled for target in batch.targets))  # others come later, and have no truth to show
+    student, teacher = _first(student, count), _first(teacher, count)
+    targets, sizes = batch.targets[:count], batch.sizes[:count]
     if teacher.dense is None:
         return []
     sure = select_batch(teacher.dense.scores(), teacher.dense.boxes.float(), Selection(score=SURE))
