@@ -8,7 +8,7 @@ import torch
 
 from skystill.data.dataset import DetectionDataset
 from skystill.distillation.predictions import PredictionsTeacher
-from skystill.doctor import told
+from skystill.doctor import predictions
 from skystill.structures import Detections, Targets
 
 BOXES = torch.tensor([[10.0, 10, 50, 40], [60, 60, 90, 90]])
@@ -34,21 +34,21 @@ def patient(*images: Detections, labelled: int = 99, objects: int = 2) -> Any:
 
 
 def test_images_in_which_nothing_was_found_are_counted() -> None:
-    said = told.coverage(patient(found(0), found(0), found(0, 0)), TEACHER)
+    said = predictions.coverage(patient(found(0), found(0), found(0, 0)), TEACHER)
     assert (said.state, said.says) == ("green", "found.json: 4 detections in 2 of 3 training images, nothing in 1")
-    said = told.coverage(patient(found(0), found(0, 0), found(0, 0)), TEACHER)
+    said = predictions.coverage(patient(found(0), found(0, 0), found(0, 0)), TEACHER)
     assert said.state == "yellow"
     assert "nothing in the other 2. Is it of all of these images?" in said.says
 
 
 @pytest.mark.parametrize(("shift", "state", "ap"), [(0.0, "green", "AP 100.0"), (25.0, "yellow", "AP 0.0")])
 def test_boxes_are_held_against_the_truth_of_labelled_images(shift: float, state: str, ap: str) -> None:
-    said = told.accuracy(patient(found(shift), found(shift), found(300), labelled=2), TEACHER)
+    said = predictions.accuracy(patient(found(shift), found(shift), found(300), labelled=2), TEACHER)
     assert said.state == state
     assert f"found.json: {ap}, " in said.says
     assert "on 2 train images" in said.says
 
 
 def test_without_objects_nothing_is_judged() -> None:
-    said = told.accuracy(patient(found(0), objects=0), TEACHER)
+    said = predictions.accuracy(patient(found(0), objects=0), TEACHER)
     assert (said.state, "was not judged" in said.says) == ("yellow", True)
