@@ -12,7 +12,7 @@ from skystill.detectors.weights import read_header
 from skystill.distillation.methods import METHODS, make_method
 from skystill.distillation.pairing import meeting, nearest_levels
 from skystill.distillation.predictions import PredictionsTeacher
-from skystill.doctor import eyes, told, toll
+from skystill.doctor import eyes, predictions, toll
 from skystill.doctor.finding import Finding
 from skystill.doctor.patient import Patient
 from skystill.errors import ConfigError, SkystillError
@@ -92,7 +92,7 @@ def _teacher(patient: Patient) -> Iterator[Finding]:
     size = count_parameters(patient.student)
     for path, teacher in zip(patient.recipe.teacher.weights, patient.teachers, strict=True):
         if isinstance(teacher, PredictionsTeacher):
-            yield told.coverage(patient, teacher)
+            yield predictions.coverage(patient, teacher)
             continue
         theirs = count_parameters(teacher)
         said = f"{path}: {read_header(path)['family']}, {theirs / 1e6:.2f} M weights, all loaded"
@@ -103,11 +103,11 @@ def _teacher(patient: Patient) -> Iterator[Finding]:
 
 
 def _pair(patient: Patient) -> Iterator[Finding]:
-    seen, taught = patient.shapes
+    seen, told = patient.shapes
     student = patient.student
     agreed = f"{len(student.classes)} classes, {student.kind} boxes, {student.in_chans} bands agree"
-    said = f"{agreed}; {_levels(seen, taught)}"
-    if met := meeting(seen, taught):
+    said = f"{agreed}; {_levels(seen, told)}"
+    if met := meeting(seen, told):
         yield Finding("pair", "green", f"{said}; predictions: {met}")
     else:
         mend = "Use methods that compare features, or change the student's levels or teacher.scale."
@@ -155,7 +155,7 @@ def fitting(patient: Patient) -> list[str]:
 def _eyes(patient: Patient) -> Iterator[Finding]:
     for number, teacher in enumerate(patient.teachers):
         if isinstance(teacher, PredictionsTeacher):
-            yield told.accuracy(patient, teacher)
+            yield predictions.accuracy(patient, teacher)
             continue
         few = eyes.sample(patient, teacher)
         sight = eyes.see(patient, teacher, few)
