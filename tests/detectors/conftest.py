@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -86,11 +87,29 @@ def ssdlite() -> nn.Module:
     return detection.ssd.SSD(backbone, anchors, (SIDE, SIDE), 4, head=head, score_thresh=1e-4)
 
 
+def yolo(name: str) -> nn.Module:
+    """ultralytics' own plan at a sixteenth of its width, built as its users build: by a plan, and that many classes."""
+    pytest.importorskip("ultralytics")
+    from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+
+    plan = yaml_model_load(f"{name}.yaml") | {"scale": "n", "scales": {"n": [0.5, 1 / 16, 256]}, "nc": len(CLASSES)}
+    model: nn.Module = DetectionModel(plan, nc=len(CLASSES), verbose=False)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:  # statistics of these weights: by those of a fresh model, images fade out on the way to the head
+        norm.momentum = 1.0
+    model(torch.rand(4, 3, SIDE, SIDE))
+    for norm in norms:
+        norm.momentum = 0.03
+    return model
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "retinanet": retinanet,
     "fcos": fcos,
     "fasterrcnn": fasterrcnn,
     "ssdlite": ssdlite,
+    "yolo11": partial(yolo, "yolo11"),
+    "yolo26": partial(yolo, "yolo26"),
 }
 
 
@@ -125,7 +144,7 @@ def generic() -> skystill.Detector:
 
 @pytest.fixture
 def make_model() -> Callable[..., nn.Module]:
-    """make_model(name, seed=0): torchvision's own model, tiny, for three classes and images of 64 px."""
+    """make_model(name, seed=0): a library's own model, tiny, for three classes and images of 64 px."""
 
     def make(name: str, seed: int = 0) -> nn.Module:
         torch.manual_seed(seed)

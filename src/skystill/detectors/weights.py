@@ -18,25 +18,30 @@ from skystill.detectors.base import Detector
 from skystill.detectors.gfl import GFL, GFLConfig
 from skystill.detectors.gfl import PRESETS as GFL_PRESETS
 from skystill.detectors.torchvision import PRESETS as TORCHVISION_PRESETS
-from skystill.detectors.torchvision import TorchvisionConfig, from_config
+from skystill.detectors.torchvision import TorchvisionConfig
+from skystill.detectors.torchvision import from_config as make_torchvision
+from skystill.detectors.ultralytics import PRESETS as ULTRALYTICS_PRESETS
+from skystill.detectors.ultralytics import UltralyticsConfig
+from skystill.detectors.ultralytics import from_config as make_ultralytics
 from skystill.errors import ConfigError, WeightsError
 from skystill.files import whole_file
 
-Architecture = GFLConfig | TorchvisionConfig
+Architecture = GFLConfig | TorchvisionConfig | UltralyticsConfig
 
 # A family's name in a file's header -> what builds a detector of (classes, architecture), and the architecture's type.
 FAMILIES: dict[str, tuple[Callable[[Sequence[str], Any], Detector], type[Architecture]]] = {
     "gfl": (GFL, GFLConfig),
-    "torchvision": (from_config, TorchvisionConfig),
+    "torchvision": (make_torchvision, TorchvisionConfig),
+    "ultralytics": (make_ultralytics, UltralyticsConfig),
 }
-PRESETS: dict[str, Architecture] = {**GFL_PRESETS, **TORCHVISION_PRESETS}
+PRESETS: dict[str, Architecture] = {**GFL_PRESETS, **TORCHVISION_PRESETS, **ULTRALYTICS_PRESETS}
 
 
 def create(preset: str, classes: Sequence[str], backbone_weights: str = "none", **overrides: Any) -> Detector:
     """A new detector.
 
     preset: a name in PRESETS. classes: names in label order. backbone_weights: see `detectors.backbones`.
-    overrides: fields of the preset's GFLConfig or TorchvisionConfig, e.g. in_chans=1.
+    overrides: fields of the preset's GFLConfig, TorchvisionConfig or UltralyticsConfig, e.g. in_chans=1.
     Errors: ConfigError, WeightsError.
     """
     if preset not in PRESETS:

@@ -14,7 +14,10 @@ from skystill.structures import BoxKind
 
 # Where a model's class is written -> our file for that family, which has `from_model(model, classes)`. It is imported
 # only for such a model, and the foreign library is loaded by then.
-FOREIGN: dict[str, str] = {"torchvision.models.detection": "skystill.detectors.torchvision"}
+FOREIGN: dict[str, str] = {
+    "torchvision.models.detection": "skystill.detectors.torchvision",
+    "ultralytics": "skystill.detectors.ultralytics",
+}
 
 
 def wrap(
@@ -54,7 +57,7 @@ def wrap(
             "({layer: stride}), predict and, to train it, loss."
         )
     if kind != "hbb":
-        raise ConfigError(f"torchvision's {type(model).__name__} predicts upright boxes. Leave kind at hbb.")
+        raise ConfigError(f"as skystill knows it, a {type(model).__name__} predicts upright boxes. Leave kind at hbb.")
     detector: Detector = import_module(home).from_model(model, classes)
     return detector
 
