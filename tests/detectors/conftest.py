@@ -93,14 +93,35 @@ def yolo(name: str) -> nn.Module:
     from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
     plan = yaml_model_load(f"{name}.yaml") | {"scale": "n", "scales": {"n": [0.5, 1 / 16, 256]}, "nc": len(CLASSES)}
-    model: nn.Module = DetectionModel(plan, nc=len(CLASSES), verbose=False)
+    return settled(DetectionModel(plan, nc=len(CLASSES), verbose=False))
+
+
+def settled(model: nn.Module) -> nn.Module:
+    """A YOLO as if it had seen images: by the norms of a fresh one they fade out on the way to the head.
+
+    Its last layers give numbers of deviation 1/2, and those of a second head, copies when fresh, say the opposite.
+    """
+    images = torch.rand(4, 3, SIDE, SIDE)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    for norm in norms:  # statistics of these weights: by those of a fresh model, images fade out on the way to the head
+    for norm in norms:
         norm.momentum = 1.0
-    model(torch.rand(4, 3, SIDE, SIDE))
+    with torch.no_grad():
+        model.train()(images)
     for norm in norms:
         norm.momentum = 0.03
-    return model
+
+    def scale(layer: nn.Module, _: object, output: Tensor) -> None:
+        layer.get_parameter("weight").data.div_(2 * output.std())
+
+    ends = {n: m for n, m in model.named_modules() if type(m) is nn.Conv2d and m.bias is not None}
+    hooks = [end.register_forward_hook(scale) for end in ends.values()]
+    with torch.no_grad():
+        model.eval()(images)
+    for hook in hooks:
+        hook.remove()
+    for name, end in ends.items():
+        end.weight.data.mul_(-1 if ".one2one_" in name else 1)
+    return model.train()
 
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
@@ -151,6 +172,12 @@ def make_model() -> Callable[..., nn.Module]:
         return MODELS[name]()
 
     return make
+
+
+@pytest.fixture
+def settle() -> Callable[[nn.Module], nn.Module]:
+    """`settled`, for a YOLO by another plan."""
+    return settled
 
 
 @pytest.fixture

@@ -81,9 +81,9 @@ def _library(module: str) -> Any:
     os.environ["YOLO_OFFLINE"] = "1"
     try:
         return import_module(f"ultralytics.{module}")
-    except ModuleNotFoundError:
+    except ImportError as error:
         raise ConfigError(
-            "YOLO models need ultralytics (AGPL-3.0). Run `pip install 'skystill[ultralytics]'`."
+            f"YOLO models need ultralytics (AGPL-3.0): {error}. Run `pip install 'skystill[ultralytics]'`."
         ) from None
     finally:
         os.environ.clear()

@@ -18,7 +18,7 @@ from skystill.distillation.ltd.ccd import (
 from skystill.distillation.ltd.lic import LIC, Pointwise
 from skystill.distillation.ltd.regional import RegionalBinding
 from skystill.distillation.ltd.regions import Regions, find_regions, proposal_regions
-from skystill.distillation.ltd.tasd import box_imitation_loss, localization_loss, semantic_loss
+from skystill.distillation.ltd.tasd import box_imitation_loss, check_bins, localization_loss, semantic_loss
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import same_grid
 from skystill.distillation.schedule import fade_out, warm_up
@@ -93,7 +93,7 @@ class LTD(Method):
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
         """Makes the adapters for these pyramids and checks that the heads share places."""
         if self.sem or self.loc:
-            same_grid(student, teacher)
+            check_bins(*same_grid(student, teacher))
         if not self.ccd:
             return
         if self.binding in ("fusion", "lic", "both"):

@@ -22,6 +22,7 @@ from torchvision.ops import generalized_box_iou_loss
 
 from skystill.boxes.gaussian import kld_loss
 from skystill.distributed import mean_over_workers
+from skystill.errors import ConfigError
 from skystill.structures import Dense
 
 
@@ -45,6 +46,17 @@ def edge_certainty(edges: Tensor) -> Tensor:
     log_p = edges.log_softmax(-1)
     entropy = -(log_p.exp() * log_p).sum(-1)
     return 1 - entropy / math.log(edges.shape[-1])
+
+
+def check_bins(dense_s: Dense, dense_t: Dense) -> None:
+    """Refuses oriented heads of other numbers of bins: those of an angle are shares of a circle, and have no order."""
+    if dense_s.edges is None or dense_t.edges is None or dense_s.edges.shape[2] == 4:
+        return
+    bins = dense_s.edges.shape[3], dense_t.edges.shape[3]
+    if bins[0] != bins[1]:
+        raise ConfigError(
+            f"the student's oriented head has {bins[0]} bins, the teacher's {bins[1]}. Give both the same reg_max."
+        )
 
 
 def same_bins(edges_s: Tensor, edges_t: Tensor) -> tuple[Tensor, Tensor]:
