@@ -9,7 +9,7 @@ help:            ## what there is
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lite,deploy,transformers,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lite,deploy,transformers,ultralytics,dev]'
 	touch $@
 
 demo: .venv/installed  ## the whole path on synthetic scenes, in five minutes

@@ -1,6 +1,8 @@
 """Small detectors and small knowledge that many tests share, on one thread, whatever cores the machine has."""
 
 import math
+import os
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +15,10 @@ from skystill.detectors.gfl import GFL, GFLConfig
 from skystill.structures import BoxKind, Dense, Knowledge, Targets
 
 torch.set_num_threads(1)
+
+# ultralytics keeps its settings apart from the user's, asks no name server, and installs nothing.
+_SETTINGS = tempfile.TemporaryDirectory(prefix="skystill-ultralytics-")
+os.environ |= {"YOLO_CONFIG_DIR": _SETTINGS.name, "YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "0", "YOLO_VERBOSE": "0"}
 
 CLASSES = ("ship", "plane", "car")
 

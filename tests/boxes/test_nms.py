@@ -94,6 +94,15 @@ def test_a_batch_is_selected_image_by_image() -> None:
         assert torch.equal(found.labels, alone.labels)
 
 
+def test_without_nms_all_that_score_enough_stay() -> None:
+    scores = torch.tensor([[[0.9, 0.01], [0.8, 0.7], [0.8, 0.0]]])
+    for boxes in (torch.tensor([[[0.0, 0.0, 9.0, 9.0]] * 3]), torch.tensor([[[5.0, 5.0, 9.0, 4.0, 0.1]] * 3])):
+        assert select_batch(scores, boxes, Selection())[0].labels.tolist() == [0, 1]
+        found = select_batch(scores, boxes, Selection(), nms=False)[0]
+        assert found.scores.tolist() == pytest.approx([0.9, 0.8, 0.8, 0.7])
+        assert len(select_batch(scores, boxes, Selection(keep=3), nms=False)[0]) == 3
+
+
 def test_clip_cuts_at_the_unpadded_border_and_leaves_oriented_boxes() -> None:
     score, label = torch.tensor([0.5]), torch.tensor([0])
     flat = Detections(torch.tensor([[-3.0, 2.0, 70.0, 90.0]]), score, label)

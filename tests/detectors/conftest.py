@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -110,6 +111,43 @@ def set_predictor(name: str) -> nn.Module:
     return transformers.RTDetrV2ForObjectDetection(config)
 
 
+def yolo(name: str) -> nn.Module:
+    """ultralytics' own plan at a sixteenth of its width, built as its users build: by a plan, and that many classes."""
+    pytest.importorskip("ultralytics")
+    from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+
+    plan = yaml_model_load(f"{name}.yaml") | {"scale": "n", "scales": {"n": [0.5, 1 / 16, 256]}, "nc": len(CLASSES)}
+    return settled(DetectionModel(plan, nc=len(CLASSES), verbose=False))
+
+
+def settled(model: nn.Module) -> nn.Module:
+    """A YOLO as if it had seen images: by the norms of a fresh one they fade out on the way to the head.
+
+    Its last layers give numbers of deviation 1/2, and those of a second head, copies when fresh, say the opposite.
+    """
+    images = torch.rand(4, 3, SIDE, SIDE)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model.train()(images)
+    for norm in norms:
+        norm.momentum = 0.03
+
+    def scale(layer: nn.Module, _: object, output: Tensor) -> None:
+        layer.get_parameter("weight").data.div_(2 * output.std())
+
+    ends = {n: m for n, m in model.named_modules() if type(m) is nn.Conv2d and m.bias is not None}
+    hooks = [end.register_forward_hook(scale) for end in ends.values()]
+    with torch.no_grad():
+        model.eval()(images)
+    for hook in hooks:
+        hook.remove()
+    for name, end in ends.items():
+        end.weight.data.mul_(-1 if ".one2one_" in name else 1)
+    return model.train()
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "rtdetr": lambda: set_predictor("rtdetr"),
     "detr": lambda: set_predictor("detr"),
@@ -117,6 +155,8 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "fcos": fcos,
     "fasterrcnn": fasterrcnn,
     "ssdlite": ssdlite,
+    "yolo11": partial(yolo, "yolo11"),
+    "yolo26": partial(yolo, "yolo26"),
 }
 
 
@@ -151,13 +191,19 @@ def generic() -> skystill.Detector:
 
 @pytest.fixture
 def make_model() -> Callable[..., nn.Module]:
-    """make_model(name, seed=0): torchvision's own model, tiny, for three classes and images of 64 px."""
+    """make_model(name, seed=0): a library's own model, tiny, for three classes and images of 64 px."""
 
     def make(name: str, seed: int = 0) -> nn.Module:
         torch.manual_seed(seed)
         return MODELS[name]()
 
     return make
+
+
+@pytest.fixture
+def settle() -> Callable[[nn.Module], nn.Module]:
+    """`settled`, for a YOLO by another plan."""
+    return settled
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@ from torch import Tensor
 import skystill
 from skystill.structures import Targets
 
-FAMILIES = ("gfl", "retinanet", "fcos", "fasterrcnn", "ssdlite", "rtdetr", "detr", "generic")
+FAMILIES = ("gfl", "retinanet", "fcos", "fasterrcnn", "ssdlite", "yolo11", "rtdetr", "detr", "generic")
+# Of two heads and no distributions, else as yolo11: with each kind of partner once.
+ENDTOEND = (("yolo26", "yolo26"), ("yolo26", "gfl"), ("yolo26", "fasterrcnn"), ("yolo11", "yolo26"), ("gfl", "yolo26"))
 MakeDetector = Callable[..., skystill.Detector]
 Scene = tuple[Tensor, list[Targets]]
 
@@ -29,7 +31,7 @@ def terms_for(student: str, teacher: str) -> set[str]:
     return {"ccd", "gates", "sem", "loc"} | ({"roi_sem", "roi_loc"} if student == "fasterrcnn" else set())
 
 
-@pytest.mark.parametrize(("student", "teacher"), product(FAMILIES, FAMILIES))
+@pytest.mark.parametrize(("student", "teacher"), [*product(FAMILIES, FAMILIES), *ENDTOEND])
 def test_a_student_learns_from_a_teacher(make_detector: MakeDetector, scene: Scene, student: str, teacher: str) -> None:
     images, targets = scene
     pupil, master = make_detector(student, seed=1), make_detector(teacher, seed=2)

@@ -21,6 +21,8 @@ from skystill.cli.recipes import parse_recipe, recipe_parser
 from skystill.detectors.gfl import PRESETS, GFLConfig
 from skystill.detectors.torchvision import PRESETS as TORCHVISION_PRESETS
 from skystill.detectors.torchvision import TorchvisionConfig
+from skystill.detectors.ultralytics import PRESETS as ULTRALYTICS_PRESETS
+from skystill.detectors.ultralytics import UltralyticsConfig
 from skystill.detectors.weights import create
 from skystill.distillation.methods import METHODS, make_method
 
@@ -98,12 +100,16 @@ def test_yaml_is_a_valid_recipe(text: str, tmp_path: Path) -> None:
     recipe.check()
     make_method(recipe.method.name, recipe.method.settings)
     if yaml.safe_load(text).get("detector", {}).get("settings"):
+        if recipe.detector.preset in ULTRALYTICS_PRESETS:
+            pytest.importorskip("ultralytics")
         create(recipe.detector.preset, ["ship"], **recipe.detector.settings)
 
 
 @pytest.mark.parametrize("text", blocks("python"))
 def test_python_runs(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    if "ultralytics" in text:
+        pytest.importorskip("ultralytics")
     compile(text, "documentation", "exec")
     if "path/to" in text or "student.onnx" in text:  # needs the reader's files: its imports must hold
         exec("\n".join(x for x in text.splitlines() if x.startswith(("import ", "from "))), {})
@@ -129,6 +135,8 @@ def test_tables_name_what_there_is() -> None:
         assert f"`{name}`" in recipes
     detectors = (ROOT / "docs/detectors.md").read_text()
     for name in (*TORCHVISION_PRESETS, *TorchvisionConfig.__dataclass_fields__):
+        assert f"`{name}`" in detectors
+    for name in (*ULTRALYTICS_PRESETS, *UltralyticsConfig.__dataclass_fields__):
         assert f"`{name}`" in detectors
     for name in get_args(get_type_hints(TorchvisionConfig)["model"]):
         assert name in detectors.partition("Fields: `model` (")[2].partition(")")[0].split(", ")

@@ -115,12 +115,30 @@ def test_a_set_predictor_learns_teaches_and_predicts(place: Path, capsys: Captur
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_yolo_learns_from_either_by_the_verbs(place: Path, capsys: Capture) -> None:
+    pytest.importorskip("ultralytics")
+    run = place / "yolo"
+    command = ["distill", str(place / "ssd.yaml"), "--out", str(run), "--teacher.weights", f"[{place}/gfl.safetensors]"]
+    options = ["--detector.preset", "ul_yolo11n", "--detector.freeze", "2", "--detector.freeze_norms", "true"]
+    assert main([*command, *options]) == 0
+    logged = set((run / "metrics.csv").read_text().splitlines()[0].split(","))
+    assert {f"train/{name}" for name in ("box_loss", "cls_loss", "dfl_loss", "ccd", "sem", "loc")} <= logged
+    weights = str(run / "student.safetensors")
+    assert load(weights).config() == {"model": "yolo11n", "in_chans": 3, "end2end": False}
+    assert main(["evaluate", weights, str(run / "recipe.yaml"), "--split", "val"]) == 0
+    assert "2.59 M parameters" in capsys.readouterr().out
+    out = place / "yolo_seen"
+    assert main(["predict", weights, str(place / "scenes"), "--out", str(out), "--score", "0.001"]) == 0
+    assert len(json.loads((out / "detections.json").read_text())["images"]) == 4
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--detector.preset", "tv_ssd"], "preset 'tv_ssd' is unknown; the presets are gfl"),
         (["--detector.settings", "{neck_channels: 16}"], "'neck_channels'"),
         (["--detector.settings", "{in_chans: three}"], "in_chans"),
+        (["--detector.preset", "ul_yolo11n", "--detector.settings", "{model: mine.yaml}"], "'mine.yaml' is unknown"),
         (["--detector.settings", "{backbone: resnet18}"], "ssdlite has its own, mobilenet_v3_large"),
         (["--teacher.cache", "cache"], "holds pyramids and dense heads only"),
         (["--method.name", "ld"], "the student's head has none. Methods that do without them: ltd"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -53,8 +53,10 @@ def select(scores: Tensor, boxes: Tensor, how: Selection) -> Detections:
     return Detections(box[keep], score[keep], label[keep])
 
 
-def select_batch(scores: Tensor, boxes: Tensor, how: Selection) -> list[Detections]:
-    """`select` for each image of scores (B, N, K), boxes (B, N, 4|5)."""
+def select_batch(scores: Tensor, boxes: Tensor, how: Selection, nms: bool = True) -> list[Detections]:
+    """`select` for each image of scores (B, N, K), boxes (B, N, 4|5). nms: of a head that tells an object once, False
+    leaves all that score enough."""
+    how = how if nms else replace(how, iou=1.0, iou_oriented=1.0)
     return [select(s, b, how) for s, b in zip(scores.unbind(), boxes.unbind(), strict=True)]
 
 

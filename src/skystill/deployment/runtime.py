@@ -26,6 +26,11 @@ class Predictor(Protocol):
     in_chans: int
     multiple: int
 
+    @property
+    def nms(self) -> bool:
+        """Whether what `raw` gives holds an object more than once."""
+        ...
+
     def raw(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (B, N, K) in 0..1 and boxes (B, N, 4|5) in pixels of images (B, C, H, W) in 0..1."""
         ...
@@ -60,6 +65,7 @@ class OnnxDetector:
         size = self.header["size"]
         self.size: tuple[int, int] | None = None if size is None else (size[0], size[1])
         self.selection = Selection(**self.header["selection"])
+        self.nms: bool = self.header.get("nms", True)
 
     def raw(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (B, N, K) in 0..1 and boxes (B, N, 4|5) in pixels at every place, for images (B, C, H, W) in 0..1."""
@@ -69,7 +75,7 @@ class OnnxDetector:
 
     def select(self, scores: Tensor, boxes: Tensor, how: Selection | None = None) -> list[Detections]:
         """Detections of each image from what `raw` returned."""
-        return select_batch(scores, boxes, how or self.selection)
+        return select_batch(scores, boxes, how or self.selection, self.nms)
 
     def predict(self, images: Tensor, how: Selection | None = None) -> list[Detections]:
         """Detections of each image of (B, C, H, W) in 0..1."""
@@ -115,6 +121,7 @@ def file_header(detector: Predictor, size: tuple[int, int] | None, version: str)
         "input": "images: float32 (batch, bands, height, width) in 0..1, zeros where padded at the right and bottom",
         "output": "scores (batch, places, classes) in 0..1; boxes (batch, places, 4 or 5) in pixels; no NMS yet",
         "selection": asdict(Selection()),
+        "nms": detector.nms,
         "version": version,
     }
 

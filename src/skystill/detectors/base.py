@@ -40,6 +40,15 @@ class Detector(nn.Module, ABC):
     def config(self) -> dict[str, Any]:
         """Plain values from which `FAMILIES[family]` builds this architecture again."""
 
+    @property
+    def nms(self) -> bool:
+        """Whether what `raw` gives holds an object more than once."""
+        return True
+
+    def set_progress(self, t: float) -> None:
+        """How much of the training is done, 0..1, for losses that change on the way. Loops tell it before each step."""
+        del t
+
     def head_view(self) -> HeadView | None:
         """The head's middle, without maps, for methods that run a student's maps through its end; None for a head that
         cannot be opened."""
@@ -47,7 +56,7 @@ class Detector(nn.Module, ABC):
 
     def select(self, scores: Tensor, boxes: Tensor, how: Selection | None = None) -> list[Detections]:
         """Detections of each image from what `raw` returned."""
-        return select_batch(scores, boxes, how or Selection())
+        return select_batch(scores, boxes, how or Selection(), self.nms)
 
     @torch.no_grad()
     def predict(self, images: Tensor, how: Selection | None = None) -> list[Detections]:

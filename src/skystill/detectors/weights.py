@@ -19,22 +19,32 @@ from skystill.detectors.base import Detector
 from skystill.detectors.gfl import GFL, GFLConfig
 from skystill.detectors.gfl import PRESETS as GFL_PRESETS
 from skystill.detectors.torchvision import PRESETS as TORCHVISION_PRESETS
-from skystill.detectors.torchvision import TorchvisionConfig, from_config
+from skystill.detectors.torchvision import TorchvisionConfig
+from skystill.detectors.torchvision import from_config as make_torchvision
 from skystill.detectors.transformers import PRESETS as TRANSFORMERS_PRESETS
 from skystill.detectors.transformers import TransformersConfig
-from skystill.detectors.transformers import from_config as transformers_from_config
+from skystill.detectors.transformers import from_config as make_transformers
+from skystill.detectors.ultralytics import PRESETS as ULTRALYTICS_PRESETS
+from skystill.detectors.ultralytics import UltralyticsConfig
+from skystill.detectors.ultralytics import from_config as make_ultralytics
 from skystill.errors import ConfigError, WeightsError
 from skystill.files import whole_file
 
-Architecture = GFLConfig | TorchvisionConfig | TransformersConfig
+Architecture = GFLConfig | TorchvisionConfig | TransformersConfig | UltralyticsConfig
 
 # A family's name in a file's header -> what builds a detector of (classes, architecture), and the architecture's type.
 FAMILIES: dict[str, tuple[Callable[[Sequence[str], Any], Detector], type[Architecture]]] = {
     "gfl": (GFL, GFLConfig),
-    "torchvision": (from_config, TorchvisionConfig),
-    "transformers": (transformers_from_config, TransformersConfig),
+    "torchvision": (make_torchvision, TorchvisionConfig),
+    "transformers": (make_transformers, TransformersConfig),
+    "ultralytics": (make_ultralytics, UltralyticsConfig),
 }
-PRESETS: dict[str, Architecture] = {**GFL_PRESETS, **TORCHVISION_PRESETS, **TRANSFORMERS_PRESETS}
+PRESETS: dict[str, Architecture] = {
+    **GFL_PRESETS,
+    **TORCHVISION_PRESETS,
+    **TRANSFORMERS_PRESETS,
+    **ULTRALYTICS_PRESETS,
+}
 
 
 def create(preset: str, classes: Sequence[str], backbone_weights: str = "none", **overrides: Any) -> Detector:

@@ -18,6 +18,7 @@ from skystill.structures import BoxKind
 FOREIGN: dict[str, str] = {
     "torchvision.models.detection": "skystill.detectors.torchvision",
     "transformers": "skystill.detectors.transformers",
+    "ultralytics": "skystill.detectors.ultralytics",
 }
 
 
@@ -66,7 +67,7 @@ def wrap(
             "({layer: stride}), predict and, to train it, loss."
         )
     if kind != "hbb":
-        raise ConfigError(f"a {type(model).__name__} predicts upright boxes. Leave kind at hbb.")
+        raise ConfigError(f"as skystill knows it, a {type(model).__name__} predicts upright boxes. Leave kind at hbb.")
     detector: Detector = import_module(home).from_model(model, classes)
     return detector
 

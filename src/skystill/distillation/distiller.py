@@ -119,7 +119,8 @@ class Distiller(nn.Module):
         return rescale(teacher(images).knowledge.detach(), self.teacher_scale)
 
     def set_progress(self, t: float) -> None:
-        """Tells the methods how much of the training is done, 0..1."""
+        """Tells the student and the methods how much of the training is done, 0..1."""
+        self.student.set_progress(t)
         for method in self._each():
             method.progress = t
 

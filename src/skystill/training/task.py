@@ -48,6 +48,10 @@ class Task(pl.LightningModule, ABC):
         """The averaged detector where there is one, else the detector itself."""
         return self._averaged[0] if self._averaged else self.detector
 
+    def done(self) -> float:
+        """The share of the steps that are done."""
+        return self.global_step / max(1, int(self.trainer.estimated_stepping_batches))
+
     def set_averaged(self, detector: Detector) -> None:
         """Makes `detector` the one that is validated and saved."""
         self._averaged = (detector,)
@@ -124,6 +128,7 @@ class Train(Task):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The detector's own."""
+        self.model.set_progress(self.done())
         return dict(self.model(batch.images, batch.targets).losses)
 
 
@@ -142,7 +147,7 @@ class Distill(Task):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Student's and method's."""
-        self.distiller.set_progress(self.global_step / max(1, int(self.trainer.estimated_stepping_batches)))
+        self.distiller.set_progress(self.done())
         terms = dict(self.distiller(batch.images, batch.targets))
         for name, matrix in self.distiller.matrices().items():
             self._bindings.setdefault(name, []).append(matrix)

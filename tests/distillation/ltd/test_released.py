@@ -19,7 +19,7 @@ from skystill.distillation.ltd.released import (
 )
 from skystill.distillation.maps import spatial_attention
 from skystill.errors import ConfigError
-from skystill.structures import Knowledge, Targets
+from skystill.structures import Dense, Knowledge, Targets
 
 MakeKnowledge = Callable[..., Knowledge]
 TERMS = {"att", "ccd", "ld", "ld_vlr", "kd", "kd_vlr"}
@@ -43,6 +43,13 @@ def pooled(x: Tensor, size: int) -> Tensor:
     """Averages of size x size equal blocks; sides must be multiples of size."""
     b, c, h, w = x.shape
     return x.reshape(b, c, size, h // size, size, w // size).mean((3, 5))
+
+
+def test_heads_of_other_lengths_are_told(make_knowledge: MakeKnowledge, make_dense: Callable[..., Dense]) -> None:
+    student, teacher = make_knowledge(1), make_knowledge(2)
+    longer = replace(student, dense=make_dense(3, bins=20))
+    with pytest.raises(ConfigError, match=r"20 with \d+ here; use ltd"):
+        LTDReleased().build(longer, teacher)
 
 
 def test_attention_imitation_by_hand() -> None:

@@ -8,7 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from skystill.distillation.ltd.tasd import box_imitation_loss, edge_certainty, localization_loss, semantic_loss
+from skystill.distillation.ltd.tasd import (
+    box_imitation_loss,
+    check_bins,
+    edge_certainty,
+    localization_loss,
+    semantic_loss,
+)
+from skystill.errors import ConfigError
 from skystill.structures import Dense
 
 MakeDense = Callable[..., Dense]
@@ -75,6 +82,32 @@ def test_localization_by_hand(pair: tuple[Dense, Dense, Tensor]) -> None:
     total = sum(w / mean * d for w, d in zip(weights, divergences, strict=True))
     expected = total / len(spots(region))
     assert localization_loss(student, teacher, region).item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_longer_distribution_counts_its_far_end_as_the_last_common_bin(make_dense: MakeDense, swap: bool) -> None:
+    long, short = make_dense(1, bins=9), make_dense(2, bins=6)
+    region = torch.zeros(2, 84, dtype=torch.bool)
+    region[1, 7] = True
+    assert long.edges is not None
+    assert short.edges is not None
+    total, certainties = 0.0, []
+    for one, other in zip(long.edges[1, 7].tolist(), short.edges[1, 7].tolist(), strict=True):
+        folded = [*one[:5], math.log(sum(math.exp(z) for z in one[5:]))]
+        d_s, d_t = (other, folded) if swap else (folded, other)
+        p = softmax(d_t)
+        certainties.append((1 + sum(a * math.log(a) for a in p) / math.log(6), kl(softmax(d_t, 10), softmax(d_s, 10))))
+    mean = sum(c for c, _ in certainties) / 4
+    total = sum(c / mean * 100 * gap for c, gap in certainties)
+    sides = (short, long) if swap else (long, short)
+    assert localization_loss(*sides, region).item() == pytest.approx(total, rel=1e-3)
+
+
+def test_oriented_heads_of_other_lengths_are_told(make_dense: MakeDense) -> None:
+    check_bins(make_dense(1, bins=9), make_dense(2, bins=6))
+    check_bins(make_dense(1, kind="obb"), make_dense(2, kind="obb"))
+    with pytest.raises(ConfigError, match=r"has 9 bins, the teacher's 6\. Give both the same reg_max"):
+        check_bins(make_dense(1, bins=9, kind="obb"), make_dense(2, bins=6, kind="obb"))
 
 
 def test_box_imitation_by_hand(pair: tuple[Dense, Dense, Tensor]) -> None:

@@ -129,6 +129,10 @@ def decode(edges: Tensor, places: Tensor, strides: Tensor) -> Tensor:
     """Boxes (B, N, 4) from edge logits (B, N, 4, n+1): each distance is its distribution's mean, in strides (N,)."""
     bins = torch.arange(edges.shape[-1], device=edges.device, dtype=torch.float32)
     # A sum and no matrix product, which autocast would run in half precision: half a cell lost in bfloat16.
-    distance = (edges.float().softmax(-1) * bins).sum(-1) * strides[:, None]
+    return from_distances((edges.float().softmax(-1) * bins).sum(-1) * strides[:, None], places)
+
+
+def from_distances(distance: Tensor, places: Tensor) -> Tensor:
+    """Boxes (B, N, 4) from the distances (B, N, 4) in pixels of their edges from the centres of places (N, 4)."""
     centre = (places[:, :2] + places[:, 2:]) / 2
     return torch.cat([centre - distance[..., :2], centre + distance[..., 2:]], -1)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -130,16 +129,3 @@ def _layout(backbone: nn.Module, bands: int, transform: Any) -> tuple[tuple[str,
 def _by_name(maps: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
     """A backbone of one level gives a map, of several a dict."""
     return {"0": maps} if isinstance(maps, Tensor) else maps
-
-
-@contextmanager
-def training(parts: Sequence[nn.Module], mode: bool) -> Iterator[None]:
-    """The parts act as in that mode, the modules in them as before: batch norms are left alone."""
-    before = [part.training for part in parts]
-    for part in parts:
-        part.training = mode
-    try:
-        yield
-    finally:
-        for part, was in zip(parts, before, strict=True):
-            part.training = was

@@ -11,7 +11,8 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import concat_box_prediction_layers
 
 from skystill.boxes.hbb import clip
-from skystill.detectors.torchvision.model import TorchvisionDetector, training
+from skystill.detectors.modes import training
+from skystill.detectors.torchvision.model import TorchvisionDetector
 from skystill.structures import Dense, Knowledge, Output, Targets, TwoStage
 
 

@@ -10,18 +10,17 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import box_convert
 
-from skystill.boxes.nms import Selection
 from skystill.detectors.base import Detector
 from skystill.detectors.transformers.config import BASES, MODELS, TransformersConfig
 from skystill.errors import ConfigError
-from skystill.structures import Detections, Knowledge, Output, Queries, Targets
+from skystill.structures import Knowledge, Output, Queries, Targets
 
 
 class TransformersDetector(Detector):
@@ -74,9 +73,10 @@ class TransformersDetector(Detector):
         queries = self._queries(self.model(pixel_values=(images - self.mean) / self.std), images)
         return queries.scores(), queries.boxes
 
-    def select(self, scores: Tensor, boxes: Tensor, how: Selection | None = None) -> list[Detections]:
-        """The best queries; a set predictor finds every object once, so that overlaps are left alone."""
-        return super().select(scores, boxes, replace(how or Selection(), iou=1.0))
+    @property
+    def nms(self) -> bool:
+        """A set predictor finds every object once, so that overlaps are left alone."""
+        return False
 
     def config(self) -> dict[str, Any]:
         """The library's own configuration, as far as it differs from the default."""

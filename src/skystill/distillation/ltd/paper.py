@@ -19,7 +19,7 @@ from skystill.distillation.ltd.ccd import (
 from skystill.distillation.ltd.lic import LIC, Pointwise
 from skystill.distillation.ltd.regional import RegionalBinding
 from skystill.distillation.ltd.regions import Regions, find_regions, proposal_regions
-from skystill.distillation.ltd.tasd import box_imitation_loss, localization_loss, semantic_loss
+from skystill.distillation.ltd.tasd import box_imitation_loss, check_bins, localization_loss, semantic_loss
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import same_grid
 from skystill.distillation.proposals import on_proposals
@@ -101,7 +101,7 @@ class LTD(Method):
         """Makes the adapters for these pyramids and checks that predictions can be compared."""
         if self.sem or self.loc:
             if student.queries is None:
-                same_grid(student, teacher)
+                check_bins(*same_grid(student, teacher))
             else:
                 items_of(teacher, student.queries.classes)
         if not self.ccd:

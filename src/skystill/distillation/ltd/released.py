@@ -76,6 +76,9 @@ class LTDReleased(Method):
             raise ConfigError("ltd_released distils edge distributions and one of the heads has none; use ltd.")
         if dense_s.edges.shape[2] != 4:
             raise ConfigError("ltd_released is what its authors ran, on upright boxes. Use ltd for oriented ones.")
+        bins = dense_s.edges.shape[3], dense_t.edges.shape[3]
+        if bins[0] != bins[1]:
+            raise ConfigError(f"ltd_released compares edges bin by bin, {bins[0]} with {bins[1]} here; use ltd.")
         self.levels = [(i, teacher.strides.index(s)) for i, s in enumerate(student.strides) if s in teacher.strides]
         widths = [(student.pyramid[i].shape[1], teacher.pyramid[j].shape[1]) for i, j in self.levels]
         self.phi = nn.ModuleList(nn.Conv2d(s, t, 1) for s, t in widths)

@@ -22,6 +22,7 @@ from torchvision.ops import generalized_box_iou_loss
 
 from skystill.boxes.gaussian import kld_loss
 from skystill.distributed import mean_over_workers
+from skystill.errors import ConfigError
 from skystill.structures import Dense
 
 
@@ -47,12 +48,38 @@ def edge_certainty(edges: Tensor) -> Tensor:
     return 1 - entropy / math.log(edges.shape[-1])
 
 
+def check_bins(dense_s: Dense, dense_t: Dense) -> None:
+    """Refuses oriented heads of other numbers of bins: those of an angle are shares of a circle, and have no order."""
+    if dense_s.edges is None or dense_t.edges is None or dense_s.edges.shape[2] == 4:
+        return
+    bins = dense_s.edges.shape[3], dense_t.edges.shape[3]
+    if bins[0] != bins[1]:
+        raise ConfigError(
+            f"the student's oriented head has {bins[0]} bins, the teacher's {bins[1]}. Give both the same reg_max."
+        )
+
+
+def same_bins(edges_s: Tensor, edges_t: Tensor) -> tuple[Tensor, Tensor]:
+    """Edge logits (..., n+1) of both sides over the bins of the shorter one, whose last then means "there or farther".
+
+    Heads differ in how far they see, GFL's 17 bins and YOLO's 16 say; what a bin means is the same, so many strides.
+    """
+    n = min(edges_s.shape[-1], edges_t.shape[-1])
+    return _until(edges_s, n), _until(edges_t, n)
+
+
+def _until(edges: Tensor, n: int) -> Tensor:
+    if edges.shape[-1] == n:
+        return edges
+    return torch.cat([edges[..., : n - 1], edges[..., n - 1 :].logsumexp(-1, keepdim=True)], -1)
+
+
 def localization_loss(dense_s: Dense, dense_t: Dense, region: Tensor, tau: float = 10.0) -> Tensor:
     """L_loc over region (B, N) bool for heads with edge distributions, a scalar. Z_loc is the number of places, at
     least 1."""
     assert dense_s.edges is not None
     assert dense_t.edges is not None
-    d_s, d_t = dense_s.edges[region].float(), dense_t.edges[region].float()
+    d_s, d_t = same_bins(dense_s.edges[region].float(), dense_t.edges[region].float())
     norm = mean_over_workers(torch.tensor(float(len(d_t)), device=d_t.device)).clamp(min=1)
     if len(d_t) == 0:
         return d_s.sum()
