@@ -59,10 +59,13 @@ class Targets:
         boxes, labels, ignore = (part.to(device) for part in (self.boxes, self.labels, self.ignore))
         return replace(self, boxes=boxes, labels=labels, ignore=ignore, told=told)
 
+    def rows(self, keep: Tensor) -> Targets:
+        """Only the objects of the mask (M,)."""
+        return replace(self, boxes=self.boxes[keep], labels=self.labels[keep], ignore=self.ignore[keep])
+
     def counted(self) -> Targets:
         """Only the objects that count: those without the ignore flag."""
-        keep = ~self.ignore
-        return replace(self, boxes=self.boxes[keep], labels=self.labels[keep], ignore=self.ignore[keep])
+        return self.rows(~self.ignore)
 
     @staticmethod
     def empty(name: str = "", columns: int = 4) -> Targets:
@@ -184,12 +187,21 @@ class TwoStage:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """What a teacher may speak of: of each of the student's classes whether it is heard, and of boxes whose side, the
+    root of their area, has at least the first and less than the second number of pixels; None of any."""
+
+    classes: tuple[bool, ...]
+    sides: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Knowledge:
     """All that distillation may see of a detector.
 
     pyramid: neck features, fine to coarse, each (B, C, H_l, W_l). strides: pixels per cell of each level.
     dense, queries, stages, detections: what the head predicts, where it has such a view. head: its middle, where it can
-    be opened.
+    be opened. scope: of a teacher, what it may speak of; None of everything.
     """
 
     pyramid: tuple[Tensor, ...]
@@ -199,6 +211,7 @@ class Knowledge:
     stages: TwoStage | None = None
     detections: list[Detections] | None = None
     head: HeadView | None = None
+    scope: Scope | None = None
 
     def detach(self) -> Knowledge:
         """The same knowledge without gradient, and without the maps in the middle of the head."""

@@ -341,7 +341,7 @@ def test_told_detections_come_with_every_view(config, tmp_path):
     (tmp_path / "found.json").write_text(json.dumps(rows))
     plain = replace(config, crop=0, scale_jitter=(1.0, 1.0), flip=False, turn=False, colour=0.0, unlabelled="more")
     data = module(plain)
-    assert [len(found) for found in data.tell(tmp_path / "found.json")] == [0, 1, 0, 0, 0, 0, 0, 0, 1]
+    assert [len(found) for found in data.tell(tmp_path / "found.json", data.classes)] == [0, 1, 0, 0, 0, 0, 0, 0, 1]
     (batch,) = data.views_loader([(0, 1), (0, 0), (0, 8)])
     one, none, extra = batch.targets
     assert one.told.boxes.tolist() == one.boxes.tolist() == [[3, 4, 13, 16]]
@@ -355,4 +355,4 @@ def test_told_detections_come_with_every_view(config, tmp_path):
 def test_rendered_scenes_have_no_file_of_predictions(tmp_path):
     data = module(DataConfig(format="synthetic", scenes_train=1, scenes_val=0, scenes_test=0, scene_size=64))
     with pytest.raises(ConfigError, match=r"found.json: predictions are of image files"):
-        data.tell(tmp_path / "found.json")
+        data.tell(tmp_path / "found.json", data.classes)

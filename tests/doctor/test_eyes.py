@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from skystill.distillation.hearing import hearings
 from skystill.doctor import eyes
 from skystill.doctor.eyes import Sight
 from skystill.structures import Batch, Detections, Targets
@@ -47,8 +48,14 @@ def patient(teacher: Picky, noted: float | None = None, monkeypatch: Any = None)
     )
     if monkeypatch is not None:
         notes = {} if noted is None else {"val": {"ap": noted}}
-        monkeypatch.setattr(eyes, "read_header", lambda path: {"notes": notes})
-    return SimpleNamespace(recipe=recipe, teachers=[teacher], judge=("val", range(40)))
+        monkeypatch.setattr(eyes, "notes_of", lambda path: notes)
+    return SimpleNamespace(
+        recipe=recipe,
+        teachers=[teacher],
+        student=teacher,
+        hearings=hearings((("ship",), "hbb"), [(("ship",), "hbb")], None, []),
+        judge=("val", range(40)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,8 +70,8 @@ def patient(teacher: Picky, noted: float | None = None, monkeypatch: Any = None)
 def test_the_form_that_fits_is_told(likes: Callable[[Tensor], bool], name: str) -> None:
     teacher = Picky(likes)
     whole = patient(teacher)
-    sight = eyes.see(whole, teacher, batches())
-    assert sight == Sight(0.0, 0.0, 6)
+    sight = eyes.see(whole, 0, batches())
+    assert sight == Sight(0.0, 0.0, 6, 0)
     found = eyes.taste(whole, 0, sight, batches())
     assert found.state == "red"
     assert f"AP50 0.0 on bands as they come in 0..1, 100.0 with {name}" in found.says
@@ -73,7 +80,7 @@ def test_the_form_that_fits_is_told(likes: Callable[[Tensor], bool], name: str) 
 def test_a_teacher_that_does_not_mind_is_left_alone() -> None:
     teacher = Picky(lambda x: True)
     whole = patient(teacher)
-    sight = eyes.see(whole, teacher, batches())
+    sight = eyes.see(whole, 0, batches())
     assert (sight.ap, sight.ap50) == (pytest.approx(100), pytest.approx(100))
     assert eyes.taste(whole, 0, sight, batches()).state == "green"
 
@@ -82,14 +89,14 @@ def test_grey_images_have_no_order_of_bands() -> None:
     teacher = Picky(lambda x: bool(x[:, 0].eq(0.5).all()))
     grey = [Batch(torch.full((1, 3, 64, 64), 0.5), b.targets, b.sizes) for b in batches()]
     whole = patient(teacher)
-    assert "reverse" not in eyes.taste(whole, 0, eyes.see(whole, teacher, grey), grey).says
+    assert "reverse" not in eyes.taste(whole, 0, eyes.see(whole, 0, grey), grey).says
 
 
 def test_boxes_of_an_enlarged_image_are_told_in_the_images_pixels() -> None:
     teacher = Picky(lambda x: x.shape[-1] == 128)
     teacher.scale = 2.0
     whole = patient(teacher)
-    assert eyes.see(whole, teacher, batches()).ap == pytest.approx(100)
+    assert eyes.see(whole, 0, batches()).ap == pytest.approx(100)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +107,7 @@ def test_boxes_of_an_enlarged_image_are_told_in_the_images_pixels() -> None:
         (Sight(12.0, 30.0, 9), 44.0, "red", "but it was saved with AP 44.0"),
         (Sight(2.0, 6.0, 9), None, "yellow", "little to teach"),
         (Sight(0.0, 0.0, 0), 44.0, "yellow", "no object"),
+        (Sight(0.0, 0.0, 9, 0), None, "red", "finds nothing at all"),
     ],
 )
 def test_accuracy(sight: Sight, noted: float | None, state: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,4 +134,4 @@ def test_the_sample_is_spread_and_fits_the_time(monkeypatch: pytest.MonkeyPatch)
     times = iter([0.0, 1.0])  # a look takes a second
     monkeypatch.setattr(eyes.time, "perf_counter", lambda: next(times))
     monkeypatch.setattr(eyes, "see", lambda *_: None)
-    assert eyes.sample(whole, teacher) == [0, 10, 20, 30]  # 4 at least, 5 looks at each
+    assert eyes.sample(whole, 0) == [0, 10, 20, 30]  # 4 at least, 5 looks at each

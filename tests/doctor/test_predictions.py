@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from skystill.data.dataset import DetectionDataset
+from skystill.distillation.hearing import hearings
 from skystill.distillation.predictions import PredictionsTeacher
 from skystill.doctor import predictions
 from skystill.structures import Detections, Targets
@@ -30,6 +31,7 @@ def patient(*images: Detections, labelled: int = 99, objects: int = 2) -> Any:
     return SimpleNamespace(
         data=SimpleNamespace(datasets={"train": data}, classes=("ship",)),
         recipe=SimpleNamespace(trainer=SimpleNamespace(max_dets=100)),
+        hearings=hearings((("ship",), "hbb"), [(("ship",), "hbb")], None, []),
     )
 
 
@@ -43,12 +45,12 @@ def test_images_in_which_nothing_was_found_are_counted() -> None:
 
 @pytest.mark.parametrize(("shift", "state", "ap"), [(0.0, "green", "AP 100.0"), (25.0, "yellow", "AP 0.0")])
 def test_boxes_are_held_against_the_truth_of_labelled_images(shift: float, state: str, ap: str) -> None:
-    said = predictions.accuracy(patient(found(shift), found(shift), found(300), labelled=2), TEACHER)
+    said = predictions.accuracy(patient(found(shift), found(shift), found(300), labelled=2), 0, TEACHER)
     assert said.state == state
     assert f"found.json: {ap}, " in said.says
     assert "on 2 train images" in said.says
 
 
 def test_without_objects_nothing_is_judged() -> None:
-    said = predictions.accuracy(patient(found(0), objects=0), TEACHER)
+    said = predictions.accuracy(patient(found(0), objects=0), 0, TEACHER)
     assert (said.state, "was not judged" in said.says) == ("yellow", True)

@@ -33,6 +33,7 @@ def parse_recipe(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Reci
     arguments = list(arguments)
     if arguments and not arguments[0].startswith("-"):
         arguments[:1] = ["--recipe", arguments[0]]
+    arguments = ["--teacher.allow_hbb=true" if word == "--allow-hbb-teacher" else word for word in arguments]
     files = _recipe_files(arguments)
     arguments, deeper = take_settings(arguments)
     arguments = _with_mappings(arguments, {file: check_file(Path(file)) for file in files})

@@ -76,16 +76,17 @@ class DataModule(pl.LightningDataModule):
         if self.config.unlabelled is not None and isinstance(train, DetectionDataset) and len(train) == train.labelled:
             train.add_unlabelled(self._unlabelled())
 
-    def tell(self, path: str | Path) -> list[Detections]:
+    def tell(self, path: str | Path, classes: Sequence[str], pass_over: bool = False) -> list[Detections]:
         """Reads a predictions file, see `read_predictions`, of which every training view's targets tell from now on.
 
+        classes: what its labels count; pass_over: others are passed over instead of refused.
         Returns what was found in each training image. Errors: ConfigError for rendered scenes, DataError for the file.
         """
         train = self._ready_dataset("train")
         if not isinstance(train, DetectionDataset):
             raise ConfigError(f"{path}: predictions are of image files, and format synthetic renders scenes.")
         others = [image for split, images in self._files().items() if split != "train" for image in images]
-        words = Vocabulary(train.images, train.classes, self.config.kind, others, *self._coco_ids())
+        words = Vocabulary(train.images, classes, self.config.kind, others, *self._coco_ids(), pass_over)
         told = read_predictions(path, words)
         train.tell(told)
         return told

@@ -30,7 +30,8 @@ class Vocabulary:
     """What the data set calls its images and classes.
 
     images: files, in the data set's order. others: files of its other splits, of which a file may speak in vain. ids,
-    categories: COCO's ids, to the place of an image and to a class name; empty for other formats.
+    categories: COCO's ids, to the place of an image and to a class name; empty for other formats. pass_over: detections
+    of classes that are not here are passed over instead of refused.
     """
 
     images: Sequence[Path]
@@ -39,6 +40,7 @@ class Vocabulary:
     others: Sequence[Path] = ()
     ids: Mapping[Any, int] = field(default_factory=dict)
     categories: Mapping[Any, str] = field(default_factory=dict)
+    pass_over: bool = False
 
 
 def read_predictions(path: str | Path, words: Vocabulary) -> list[Detections]:
@@ -62,9 +64,9 @@ def read_predictions(path: str | Path, words: Vocabulary) -> list[Detections]:
         box, score = _box(row, words.kind, where), _score(row, where)
         if image is None:
             strange_images[str(row.get("file_name", row.get("image_id")))] = None
-        elif name not in labels:
+        elif name not in labels and not words.pass_over:
             strange_classes[name] = None
-        elif image >= 0:
+        elif image >= 0 and name in labels:
             found[image].append((box, score, labels[name]))
     _refuse(path, strange_images, strange_classes, words)
     if not found:
@@ -203,8 +205,8 @@ def _refuse(path: Path, images: Iterable[str], classes: Iterable[str], words: Vo
         )
     if classes := list(classes):
         raise DataError(
-            f"{path}: class(es) {', '.join(classes)} are unknown; the data has {', '.join(words.classes)}. Rename "
-            "them, or remove these detections."
+            f"{path}: class(es) {', '.join(classes)} are unknown; the data has {', '.join(words.classes)}. Map "
+            "them by teacher.classes, rename them, or remove these detections."
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from skystill.detectors.base import Detector
 from skystill.detectors.blackbox import BlackBox
 from skystill.distillation.cache import TeacherCache
+from skystill.distillation.hearing import hearings
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import rescale
 from skystill.distillation.predictions import PredictionsTeacher
 from skystill.distillation.pseudo import with_pseudo_targets
+from skystill.distillation.roles import Role
 from skystill.errors import ConfigError
 from skystill.structures import Dense, Knowledge, Targets
 
@@ -33,7 +35,9 @@ class Distiller(nn.Module):
     image enlarged by this factor. teacher_bf16: teachers run in bfloat16, faster where the processor or GPU has matrix
     units for it. With several teachers each has its own adapters, and their terms are averaged. sure, unsure: in images
     without truth (`Targets.labelled` is False) teachers' detections from these scores on stand in for objects, and are
-    ignored, see pseudo.py.
+    ignored, see pseudo.py. classes: names of teachers' classes to the student's where they differ; given, even empty,
+    it passes over classes that only one side has. roles: one for each teacher, what it teaches and how much its terms
+    count. allow_hbb: a teacher of upright boxes may teach an oriented student, by its features alone.
 
     >>> distiller = Distiller(student, teacher, LTD())
     >>> losses = distiller(images, targets)
@@ -51,6 +55,9 @@ class Distiller(nn.Module):
         teacher_bf16: bool = False,
         sure: float = 0.5,
         unsure: float = 0.2,
+        classes: Mapping[str, str] | None = None,
+        roles: Sequence[Role] = (),
+        allow_hbb: bool = False,
     ) -> None:
         super().__init__()
         # In a tuple, teachers are no submodules: no optimizer, checkpoint or distributed wrapper ever sees them.
@@ -64,7 +71,9 @@ class Distiller(nn.Module):
         # Is told what student and first teacher said of a batch and all terms of it, for a look inside.
         self.observer: Callable[[Knowledge, Knowledge, dict[str, Tensor]], None] | None = None
         for teacher in self.teachers:
-            check_pair(student, teacher)
+            check_pair(student, teacher, allow_hbb)
+        them = [(teacher.classes, teacher.kind) for teacher in self.teachers]
+        self.hearings = hearings((student.classes, student.kind), them, classes, roles)
         for network in self.networks:
             network.requires_grad_(False).eval()
         self._build()
@@ -78,8 +87,8 @@ class Distiller(nn.Module):
             seen = self.student(probe).knowledge
             for network in self.networks:
                 network.to(device)
-            for teacher, method in zip(self.teachers, self._each(), strict=True):
-                method.prepare(seen, self.ask(teacher, probe))
+            for teacher, hearing, method in zip(self.teachers, self.hearings, self._each(), strict=True):
+                method.prepare(seen, hearing.knowledge(self.ask(teacher, probe)))
                 method.to(device)
         self.student.train(was_training)
 
@@ -105,7 +114,10 @@ class Distiller(nn.Module):
 
     @torch.no_grad()
     def ask(self, teacher: Teacher, images: Tensor, targets: Sequence[Targets] = ()) -> Knowledge:
-        """What a teacher says of images (B, C, H, W), in the student's pixels. targets: for a file of predictions."""
+        """What a teacher says of images (B, C, H, W), in the student's pixels and its own classes.
+
+        targets: for a file of predictions.
+        """
         if isinstance(teacher, PredictionsTeacher):
             return teacher.ask(images, targets)
         if self.teacher_bf16:
@@ -138,12 +150,12 @@ class Distiller(nn.Module):
         output = self.student(images, targets)
         losses = dict(output.losses)
         terms: dict[str, Tensor] = {}
-        for knowledge, method in zip(lessons, self._each(), strict=True):
+        for knowledge, method, hearing in zip(lessons, self._each(), self.hearings, strict=True):
             # Softmaxes of x / 0.1 and factors of T^2 = 100 overflow half precision, so the method runs in float32.
             with torch.autocast(images.device.type, enabled=False):
-                found = method(in_float32(output.knowledge), in_float32(knowledge), targets)
+                found = method(in_float32(output.knowledge), in_float32(knowledge), hearing.truth(targets))
             for name, value in found.items():
-                terms[name] = terms.get(name, torch.zeros_like(value)) + value / len(self.teachers)
+                terms[name] = terms.get(name, torch.zeros_like(value)) + hearing.share * value
         for name, value in terms.items():
             losses[f"kd_{name}" if name in losses else name] = value
         if self.observer is not None:
@@ -153,8 +165,10 @@ class Distiller(nn.Module):
     def _lessons(self, images: Tensor, targets: list[Targets]) -> list[Knowledge]:
         if self.caches:
             keys = [target.key for target in targets]
-            return [cache.read(keys, images.device) for cache in self.caches]
-        return [self.ask(teacher, images, targets) for teacher in self.teachers]
+            told = [cache.read(keys, images.device) for cache in self.caches]
+        else:
+            told = [self.ask(teacher, images, targets) for teacher in self.teachers]
+        return [hearing.knowledge(knowledge) for hearing, knowledge in zip(self.hearings, told, strict=True)]
 
     def matrices(self) -> dict[str, Tensor]:
         """The first teacher's binding matrices of the last step."""
@@ -210,7 +224,7 @@ def pad_together(images: Sequence[Tensor], multiple: int) -> Tensor:
     return torch.stack([F.pad(i, (0, width - i.shape[2], 0, height - i.shape[1])) for i in images])
 
 
-def check_pair(student: Detector, teacher: Teacher) -> None:
+def check_pair(student: Detector, teacher: Teacher, allow_hbb: bool = False) -> None:
     """Raises ConfigError, with the mend, where a teacher cannot teach this student at all."""
     for whose, side in (("student", student), ("teacher", teacher)):
         if not isinstance(side, Detector | PredictionsTeacher):
@@ -219,16 +233,10 @@ def check_pair(student: Detector, teacher: Teacher) -> None:
         raise ConfigError("the student is a black box, which can only teach. Give a detector with weights.")
     if student is teacher:
         raise ConfigError("the student is its own teacher and would be frozen; copy it, or load it twice.")
-    if student.classes != teacher.classes:
-        missing = sorted(set(student.classes) ^ set(teacher.classes))
-        what = f"they differ in {', '.join(missing)}" if missing else "the order differs"
+    if student.kind != teacher.kind and not (allow_hbb and teacher.kind == "hbb"):
+        mend = "" if student.kind == "hbb" else ", or let it teach by its features alone: --allow-hbb-teacher"
         raise ConfigError(
-            f"student and teacher have other classes: {what}. Train the teacher on the student's class list "
-            f"({', '.join(student.classes)})."
-        )
-    if student.kind != teacher.kind:
-        raise ConfigError(
-            f"the student predicts {student.kind} boxes, the teacher {teacher.kind}; choose a pair of one kind."
+            f"the student predicts {student.kind} boxes, the teacher {teacher.kind}. Choose a pair of one kind{mend}."
         )
     if isinstance(teacher, Detector) and student.in_chans != teacher.in_chans:
         raise ConfigError(

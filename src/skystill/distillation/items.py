@@ -16,9 +16,10 @@ from torchvision.ops import batched_nms, generalized_box_iou
 
 from skystill.boxes.atss import atss
 from skystill.boxes.nms import oriented_nms
+from skystill.distillation.roles import keep_to
 from skystill.distillation.views import NOTHING, as_sigmoid, at_anchors, independent
 from skystill.errors import ConfigError
-from skystill.structures import Dense, Detections, Knowledge, Queries
+from skystill.structures import Dense, Detections, Knowledge, Queries, Scope
 
 _SCORE, _IOU, _MOST = 0.05, 0.6, 300  # of an item: least score; of two dense predictions of one object; of an image
 _CLASS, _BOX, _GIOU = 2.0, 5.0, 2.0  # costs of matching, as set predictors weigh them (DETR, ECCV 2020)
@@ -119,12 +120,14 @@ def at_places(items: Sequence[Items], student: Dense) -> Dense:
     return Dense(logits, boxes, None, student.places, student.levels, "sigmoid")
 
 
-def on_queries(student: Queries, items: Sequence[Items], size: tuple[int, int]) -> tuple[list[Tensor], Dense, Dense]:
+def on_queries(
+    student: Queries, items: Sequence[Items], size: tuple[int, int], scope: Scope | None = None
+) -> tuple[list[Tensor], Dense, Dense]:
     """Each item and the student's query that answers to it, one to one with the least total cost (Hungarian matching).
 
-    size: (height, width) of the images, the unit of the boxes' distance. The cost is DETR's, with soft scores: 2 times
-    the expected score of the item's classes, 5 times the mean distance of the boxes' sides, 2 times GIoU (oriented:
-    the Gaussian divergence, which measures both).
+    size: (height, width) of the images, the unit of the boxes' distance. scope: what the teacher may speak of.
+    The cost is DETR's, with soft scores: 2 times the expected score of the item's classes, 5 times the mean distance of
+    the boxes' sides, 2 times GIoU.
     Returns the items' boxes (I, 4|5) of each image, and both heads, told as of one image whose places are all items.
     """
     from scipy.optimize import linear_sum_assignment
@@ -143,7 +146,7 @@ def on_queries(student: Queries, items: Sequence[Items], size: tuple[int, int]) 
     every = torch.cat(boxes)
     dense_t = Dense(torch.cat(logits_t)[None], every[None], None, every[:, :4], (len(every),), "sigmoid")
     dense_s = Dense(torch.cat(logits_s)[None], torch.cat(boxes_s)[None], None, every[:, :4], (len(every),), "sigmoid")
-    return boxes, dense_s, dense_t
+    return boxes, *keep_to(scope, dense_s, dense_t)
 
 
 def _cost(logits: Tensor, boxes: Tensor, found: Items, size: tuple[int, int]) -> Tensor:

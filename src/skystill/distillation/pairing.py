@@ -11,6 +11,7 @@ from torch import Tensor
 
 from skystill.distillation.cells import by_cell, fold_finer
 from skystill.distillation.items import at_places, items_of
+from skystill.distillation.roles import keep_to
 from skystill.distillation.views import any_object, as_sigmoid, at_anchors
 from skystill.errors import ConfigError
 from skystill.structures import Dense, Finish, Judge, Knowledge, MapPair, TwoStage
@@ -76,10 +77,15 @@ def same_grid(student: Knowledge, teacher: Knowledge) -> tuple[Dense, Dense]:
     to its cells, for they hold the small objects that the other finds there. Where one head is softmax and the other
     sigmoid, the softmax is told as independent scores. Of a two-stage student the first stage learns, K = 1; see
     `on_proposals` for the second. A two-stage teacher teaches others as a dense one, see `at_anchors`. A set predictor,
-    or a black box, teaches what it found at the student's own places, see `at_places`.
+    or a black box, teaches what it found at the student's own places, see `at_places`. Of what the teacher may not
+    speak it says what the student says, see `keep_to`.
 
     Errors: ConfigError when there is no such level, when either has no such head, or the grids differ.
     """
+    return keep_to(teacher.scope, *_on_one_grid(student, teacher))
+
+
+def _on_one_grid(student: Knowledge, teacher: Knowledge) -> tuple[Dense, Dense]:
     told = _told(student)
     if teacher.dense is None and teacher.stages is None:
         return as_sigmoid(told), at_places(items_of(teacher, told.classes), told)

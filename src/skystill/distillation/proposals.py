@@ -10,6 +10,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from skystill.distillation.items import Items, items_of
+from skystill.distillation.roles import keep_to
 from skystill.distillation.views import ANCHORS, NOTHING, as_sigmoid, of_class
 from skystill.structures import Dense, Knowledge
 
@@ -39,8 +40,8 @@ def on_proposals(student: Knowledge, teacher: Knowledge, most: int = PROPOSALS) 
     dense_s = Dense(logits_s[None], of_class(by_class_s, best)[None], None, places, (len(places),), "softmax")
     dense_t = replace(dense_s, logits=logits_t[None], boxes=boxes_t[None])
     if teacher.stages is None:
-        return boxes, as_sigmoid(dense_s), replace(dense_t, activation="sigmoid")
-    return boxes, dense_s, dense_t
+        dense_s, dense_t = as_sigmoid(dense_s), replace(dense_t, activation="sigmoid")
+    return boxes, *keep_to(teacher.scope, dense_s, dense_t)
 
 
 def _candidates(teacher: Knowledge, classes: int) -> list[Items]:

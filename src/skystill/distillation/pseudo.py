@@ -11,6 +11,7 @@ from torch import Tensor
 from skystill.boxes.nms import Selection, clip_to_images, select
 from skystill.boxes.obb import hbb_to_obb
 from skystill.distillation.found import detections_of
+from skystill.distillation.roles import said
 from skystill.structures import Detections, Knowledge, Targets
 
 
@@ -28,8 +29,11 @@ def with_pseudo_targets(
     rows = [row for row, target in enumerate(targets) if not target.labelled]
     if not rows:
         return targets
-    each = [detections_of(_of_images(knowledge, rows), Selection(score=unsure)) for knowledge in lessons]
-    joined = [_joined([found.above(unsure) for found in image]) for image in zip(*each, strict=True)]
+    each = [
+        [said(found.above(unsure), told.scope) for found in detections_of(_of_images(told, rows), Selection(unsure))]
+        for told in lessons
+    ]
+    joined = [_joined(image) for image in zip(*each, strict=True)]
     made = list(targets)
     for row, found in zip(rows, clip_to_images(joined, [size] * len(rows)), strict=True):
         made[row] = _stand_in(targets[row], found, size, sure)

@@ -69,3 +69,18 @@ def at_anchors(stages: TwoStage, pyramid: Sequence[Tensor], most: int = ANCHORS)
 def of_class(by_class: Tensor, label: Tensor) -> Tensor:
     """(R, 4) of (R, K, 4), the box of each one's class."""
     return by_class[torch.arange(len(label), device=label.device), label]
+
+
+def same_bins(edges_s: Tensor, edges_t: Tensor) -> tuple[Tensor, Tensor]:
+    """Edge logits (..., n+1) of both sides over the bins of the shorter one, whose last then means "there or farther".
+
+    Heads differ in how far they see, GFL's 17 bins and YOLO's 16 say; what a bin means is the same, so many strides.
+    """
+    n = min(edges_s.shape[-1], edges_t.shape[-1])
+    return _until(edges_s, n), _until(edges_t, n)
+
+
+def _until(edges: Tensor, n: int) -> Tensor:
+    if edges.shape[-1] == n:
+        return edges
+    return torch.cat([edges[..., : n - 1], edges[..., n - 1 :].logsumexp(-1, keepdim=True)], -1)

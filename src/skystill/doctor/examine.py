@@ -8,16 +8,15 @@ from contextlib import suppress
 import torch
 
 from skystill.data.dataset import DetectionDataset
+from skystill.detectors.blackbox import BlackBox
 from skystill.detectors.weights import read_header
 from skystill.distillation.methods import METHODS, make_method
-from skystill.distillation.pairing import meeting, nearest_levels
 from skystill.distillation.predictions import PredictionsTeacher
-from skystill.doctor import eyes, predictions, toll
+from skystill.doctor import eyes, pair, predictions, toll
 from skystill.doctor.finding import Finding
 from skystill.doctor.patient import Patient
 from skystill.errors import ConfigError, SkystillError
 from skystill.evaluation.cost import count_parameters
-from skystill.structures import Knowledge
 from skystill.training.recipe import MethodConfig, Recipe
 
 FEW = 10  # objects of a class below which it will hardly be learned
@@ -34,7 +33,7 @@ def examine(recipe: Recipe) -> Iterator[Finding]:
         ("data", _data),
         ("student", _student),
         ("teacher", _teacher),
-        ("pair", _pair),
+        ("pair", pair.examine_pair),
         ("method", _method),
         ("accuracy", _eyes),
         ("step", _step),
@@ -94,36 +93,15 @@ def _teacher(patient: Patient) -> Iterator[Finding]:
         if isinstance(teacher, PredictionsTeacher):
             yield predictions.coverage(patient, teacher)
             continue
+        if isinstance(teacher, BlackBox):
+            yield Finding("teacher", "green", f"{path}: an exported detector; its predictions teach")
+            continue
         theirs = count_parameters(teacher)
         said = f"{path}: {read_header(path)['family']}, {theirs / 1e6:.2f} M weights, all loaded"
         if theirs < size:
             yield Finding("teacher", "yellow", f"{said}. It is smaller than the student; is it the right file?")
         else:
             yield Finding("teacher", "green", said)
-
-
-def _pair(patient: Patient) -> Iterator[Finding]:
-    seen, told = patient.shapes
-    student = patient.student
-    agreed = f"{len(student.classes)} classes, {student.kind} boxes, {student.in_chans} bands agree"
-    said = f"{agreed}; {_levels(seen, told)}"
-    if met := meeting(seen, told):
-        yield Finding("pair", "green", f"{said}; predictions: {met}")
-    else:
-        mend = "Use methods that compare features, or change the student's levels or teacher.scale."
-        yield Finding("pair", "yellow", f"{said}; predictions cannot be compared. {mend}")
-
-
-def _levels(seen: Knowledge, told: Knowledge) -> str:
-    if not told.pyramid:
-        return "the teacher shows no features"
-    near = nearest_levels(seen.strides, told.strides)
-    levels = ", ".join(f"{_level(seen, i)} <- {_level(told, j)}" for i, j in enumerate(near))
-    return f"levels as stride/width, student <- teacher: {levels}"
-
-
-def _level(knowledge: Knowledge, level: int) -> str:
-    return f"{knowledge.strides[level]}/{knowledge.pyramid[level].shape[1]}"
 
 
 def _method(patient: Patient) -> Iterator[Finding]:
@@ -155,13 +133,17 @@ def fitting(patient: Patient) -> list[str]:
 def _eyes(patient: Patient) -> Iterator[Finding]:
     for number, teacher in enumerate(patient.teachers):
         if isinstance(teacher, PredictionsTeacher):
-            yield predictions.accuracy(patient, teacher)
+            yield predictions.accuracy(patient, number, teacher)
             continue
-        few = eyes.sample(patient, teacher)
-        sight = eyes.see(patient, teacher, few)
-        yield eyes.accuracy(patient, number, sight, len(few))
-        if sight.objects:
+        if patient.hearings[number].mute:
+            continue
+        few = eyes.sample(patient, number)
+        sight = eyes.see(patient, number, few)
+        if sight.objects:  # first, for a teacher that finds nothing may want another form of the images
             yield eyes.taste(patient, number, sight, few)
+        yield eyes.accuracy(patient, number, sight, len(few))
+        if sight.objects and (better := eyes.rival(patient, number, sight, few)):
+            yield better
 
 
 def _step(patient: Patient) -> Iterator[Finding]:

@@ -18,11 +18,12 @@ from torch import Tensor
 from skystill.boxes.nms import clip_to_images
 from skystill.data.module import collate, ready
 from skystill.detectors.base import Detector
-from skystill.detectors.weights import read_header
+from skystill.distillation.hearing import Hearing
 from skystill.doctor.finding import Finding
 from skystill.doctor.patient import Patient
 from skystill.evaluation.coco import CocoEvaluator
 from skystill.structures import Batch, Detections
+from skystill.training.teachers import notes_of
 
 FLOOR = 5.0  # AP below which a teacher has little to teach
 SECONDS = 20.0  # that all looks with all variants may take
@@ -35,11 +36,12 @@ Change = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Sight:
-    """AP and AP50 on a sample with that many objects that count."""
+    """AP and AP50 on a sample with that many objects that count, and how many were found there, right or wrong."""
 
     ap: float
     ap50: float
     objects: int
+    found: int = 1
 
 
 def accuracy(patient: Patient, number: int, sight: Sight, images: int) -> Finding:
@@ -49,7 +51,9 @@ def accuracy(patient: Patient, number: int, sight: Sight, images: int) -> Findin
     on = f"{images} of {len(every)} {split} images"
     if sight.objects == 0:
         return Finding("accuracy", "yellow", f"no object is in {on}, so {path} was not judged. Give a better split.")
-    noted = read_header(path)["notes"].get(split, {}).get("ap")
+    if sight.found == 0:
+        return Finding("accuracy", "red", f"{path}: finds nothing at all on {on}. Is it trained, and for such images?")
+    noted = notes_of(path).get(split, {}).get("ap")
     said = f"{path}: AP {sight.ap:.1f}, AP50 {sight.ap50:.1f} on {on}"
     if noted is not None and sight.ap < noted / 2 - MARGIN:
         mend = "These are other images than it knows, or in another form; `skystill evaluate` it on its own data."
@@ -59,14 +63,26 @@ def accuracy(patient: Patient, number: int, sight: Sight, images: int) -> Findin
     return Finding("accuracy", "green", said if noted is None else f"{said} (saved with {noted:.1f})")
 
 
+def rival(patient: Patient, number: int, sight: Sight, sample: list[Batch]) -> Finding | None:
+    """A student that starts from weights and sees better than its only teacher. None for others."""
+    weights = patient.recipe.detector.weights
+    if weights is None or len(patient.teachers) > 1 or patient.hearings[number].scope is not None:
+        return None
+    own = _score(patient, patient.student.eval(), sample)
+    patient.student.train()
+    if own.ap <= sight.ap:
+        return None
+    said = f"the student, {weights}, has AP {own.ap:.1f} on this sample already, its teacher {sight.ap:.1f}"
+    return Finding("accuracy", "red", f"{said}. Give a better teacher, or let the two change places.")
+
+
 def taste(patient: Patient, number: int, sight: Sight, sample: list[Batch]) -> Finding:
     """Whether another form of the images suits teacher `number` better. sight: on the images as they are."""
     path = patient.recipe.teacher.weights[number]
-    teacher = cast(Detector, patient.teachers[number])  # files of predictions look at nothing
     first = sample[0].images
     tried = {
-        name: see(patient, teacher, sample, change)
-        for name, change in variants(teacher.in_chans).items()
+        name: see(patient, number, sample, change)
+        for name, change in variants(patient.student.in_chans).items()
         if not torch.equal(change(first), first)  # grey images have no order of bands
     }
     name, best = max(tried.items(), key=lambda item: item[1].ap50)
@@ -87,35 +103,49 @@ def variants(bands: int) -> dict[str, Change]:
     return found
 
 
-def sample(patient: Patient, teacher: Detector) -> list[Batch]:
+def sample(patient: Patient, number: int) -> list[Batch]:
     """Images spread evenly over the split, one a batch, as many as the time for all variants allows."""
     _, images = patient.judge
     first = _one(patient, 0)
-    see(patient, teacher, [first])  # warms up
+    see(patient, number, [first])  # warms up
     start = time.perf_counter()
-    see(patient, teacher, [first])
-    each = (time.perf_counter() - start) * (1 + len(variants(teacher.in_chans)))
+    see(patient, number, [first])
+    each = (time.perf_counter() - start) * (1 + len(variants(patient.student.in_chans)))
     count = min(len(images), MOST, max(LEAST, int(SECONDS / len(patient.teachers) / max(each, 1e-6))))
     return [_one(patient, i * len(images) // count) for i in range(count)]
 
 
+def see(patient: Patient, number: int, sample: list[Batch], change: Change | None = None) -> Sight:
+    """What teacher `number` scores, as the student hears it, when the images are changed so."""
+    teacher = cast(Detector, patient.teachers[number])  # files of predictions look at nothing
+    return _score(patient, teacher.eval(), sample, change, patient.hearings[number], patient.recipe.teacher.scale)
+
+
 @torch.no_grad()
-def see(patient: Patient, teacher: Detector, sample: list[Batch], change: Change | None = None) -> Sight:
-    """What a teacher scores when the images are changed so."""
-    evaluator = CocoEvaluator(teacher.classes, patient.recipe.trainer.max_dets)
-    scale = patient.recipe.teacher.scale
-    teacher.eval()
+def _score(
+    patient: Patient,
+    detector: Detector,
+    sample: list[Batch],
+    change: Change | None = None,
+    hearing: Hearing | None = None,
+    scale: float = 1.0,
+) -> Sight:
+    evaluator, count = CocoEvaluator(patient.student.classes, patient.recipe.trainer.max_dets), 0
     for batch in sample:
         images = batch.images if change is None else change(batch.images)
         if scale != 1:
             images = F.interpolate(images, scale_factor=scale, mode="bilinear", antialias=True)
-        found = [_shrunk(d, scale) for d in teacher.predict(images)]
-        evaluator.update(clip_to_images(found, batch.sizes), batch.targets)
+        found = [_shrunk(d, scale) for d in detector.predict(images)]
+        found, truth = clip_to_images(found, batch.sizes), batch.targets
+        if hearing is not None:
+            found, truth = [hearing.detections(d) for d in found], hearing.truth(truth)
+        count += sum(map(len, found))
+        evaluator.update(found, truth)
     objects = sum(len(truth.counted()) for truth in evaluator.targets)
     if objects == 0:
-        return Sight(0.0, 0.0, 0)
+        return Sight(0.0, 0.0, 0, count)
     scores = evaluator.compute()
-    return Sight(scores.ap, scores.ap50, objects)
+    return Sight(scores.ap, scores.ap50, objects, count)
 
 
 def _one(patient: Patient, index: int) -> Batch:

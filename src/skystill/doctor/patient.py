@@ -13,6 +13,7 @@ from skystill.data.dataset import DetectionDataset, Sample, SyntheticDataset
 from skystill.data.module import DataModule, Split, collate, ready
 from skystill.detectors.base import Detector
 from skystill.distillation.distiller import Distiller, Teacher, inherit
+from skystill.distillation.hearing import Hearing
 from skystill.distillation.method import Method
 from skystill.distillation.methods import make_method
 from skystill.errors import ConfigError
@@ -20,7 +21,7 @@ from skystill.structures import Batch, Knowledge, Targets
 from skystill.training.fit import make_detector
 from skystill.training.recipe import Recipe
 from skystill.training.task import freeze_stages
-from skystill.training.teachers import open_teacher
+from skystill.training.teachers import make_distiller, open_teachers
 
 
 class _Silent(Method):
@@ -82,7 +83,7 @@ class Patient:
         """Weights loaded strictly, predictions read with the data."""
         if not self.recipe.teacher.weights:
             raise ConfigError("the recipe names no teacher. Give --teacher.weights '[teacher.safetensors]'.")
-        opened = [open_teacher(path, self.data) for path in self.recipe.teacher.weights]
+        opened = open_teachers(self.recipe.teacher, self.data)
         return [t.to(self.device).requires_grad_(False) if isinstance(t, Detector) else t for t in opened]
 
     @cached_property
@@ -94,16 +95,22 @@ class Patient:
         return self._distiller(make_method(wanted.name, wanted.settings, wanted.weights))
 
     @cached_property
+    def _silent(self) -> tuple[Distiller, _Silent]:
+        silent = _Silent()
+        return self._distiller(silent), silent
+
+    @property
     def shapes(self) -> tuple[Knowledge, Knowledge]:
         """What student and first teacher give for a blank image, in the student's pixels."""
-        silent = _Silent()
-        self._distiller(silent)
-        return silent.shapes
+        return self._silent[1].shapes
+
+    @property
+    def hearings(self) -> list[Hearing]:
+        """How the student hears each teacher."""
+        return self._silent[0].hearings
 
     def _distiller(self, method: Method) -> Distiller:
-        config = self.recipe.teacher
-        made = Distiller(self.student, self.teachers, method, config.scale, config.bf16, config.sure, config.unsure)
-        return made.to(self.device).train()
+        return make_distiller(self.recipe.teacher, self.student, self.teachers, method).to(self.device).train()
 
     @cached_property
     def batch(self) -> Batch:

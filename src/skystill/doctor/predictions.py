@@ -21,9 +21,14 @@ def coverage(patient: Patient, teacher: PredictionsTeacher) -> Finding:
     return Finding("teacher", "green", f"{said}, nothing in {empty}" if empty else said)
 
 
-def accuracy(patient: Patient, teacher: PredictionsTeacher) -> Finding:
-    """AP against the truth of the labelled training images, in the files' own pixels."""
-    judged = [(truth.told, truth) for truth in _truths(patient) if truth.told is not None and truth.labelled]
+def accuracy(patient: Patient, number: int, teacher: PredictionsTeacher) -> Finding:
+    """AP of teacher `number` against the truth of the labelled training images, in the files' own pixels."""
+    hearing = patient.hearings[number]
+    judged = [
+        (hearing.detections(truth.told), hearing.truth([truth])[0])
+        for truth in _truths(patient)
+        if truth.told is not None and truth.labelled
+    ]
     if not any(len(truth.counted()) for _, truth in judged):
         return Finding("accuracy", "yellow", f"no object is in the training images, so {teacher.name} was not judged.")
     scores = evaluate_coco(

@@ -26,7 +26,7 @@ from skystill.data.module import DataModule, Split
 from skystill.detectors.base import Detector
 from skystill.detectors.gfl import GFLConfig
 from skystill.detectors.weights import PRESETS, create, load, save
-from skystill.distillation.distiller import Distiller, inherit
+from skystill.distillation.distiller import inherit
 from skystill.distillation.methods import make_method
 from skystill.errors import ConfigError
 from skystill.evaluation.errors import evaluate_errors
@@ -39,7 +39,7 @@ from skystill.training.loop import make_trainer, run_loop
 from skystill.training.recipe import Recipe
 from skystill.training.scoring import collect, typical_cost
 from skystill.training.task import Distill, Task, Train, freeze_stages
-from skystill.training.teachers import notes_of, open_teacher
+from skystill.training.teachers import make_distiller, notes_of, open_teachers
 
 PACKAGES = ("skystill", "torch", "torchvision", "timm", "pytorch-lightning", "faster-coco-eval")
 
@@ -127,13 +127,11 @@ def make_detector(recipe: Recipe, classes: tuple[str, ...]) -> Detector:
 def _task(recipe: Recipe, method: str, detector: Detector, data: DataModule) -> Task:
     if method == "alone":
         return Train(recipe, detector)
-    wanted = recipe.teacher
-    teachers = [open_teacher(path, data) for path in wanted.weights]
-    if wanted.inherit:
+    teachers = open_teachers(recipe.teacher, data)
+    if recipe.teacher.inherit:
         inherit(detector, teachers[0])
     settled = make_method(recipe.method.name, recipe.method.settings, recipe.method.weights)
-    made = Distiller(detector, teachers, settled, wanted.scale, wanted.bf16, wanted.sure, wanted.unsure)
-    return Distill(recipe, made)
+    return Distill(recipe, make_distiller(recipe.teacher, detector, teachers, settled))
 
 
 def _finish(recipe: Recipe, method: str, folder: Path, task: Task, data: DataModule, figures: dict[str, Any]) -> None:

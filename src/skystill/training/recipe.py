@@ -37,12 +37,33 @@ class DetectorConfig:
 
 
 @dataclass
+class RoleConfig:
+    """What one of several teachers teaches.
+
+    Args:
+        share: weight of its terms; the shares of all teachers are brought to a sum of 1.
+        classes: the student's classes that it teaches; None teaches all that it knows.
+        sides: it teaches objects whose side, the root of their area, has at least the first and less than the second
+            number of pixels, e.g. [0, 32]; None teaches all.
+    """
+
+    share: float = 1.0
+    classes: list[str] | None = None
+    sides: list[float] | None = None
+
+
+@dataclass
 class TeacherConfig:
     """Who teaches.
 
     Args:
-        weights: weights files of the teachers, written by skystill; or a file of detections in the training images, as
-            COCO results or as `skystill predict` writes them.
+        weights: weights files of the teachers, written by skystill; detectors that it exported, .onnx; or a file of
+            detections in the training images, as COCO results or as `skystill predict` writes them.
+        classes: teachers' names of classes to the student's where they differ, e.g. {car: vehicle}; given, even as {},
+            it passes over classes that only one side has. None: both must have the same, in any order.
+        roles: one for each teacher, what it teaches and how much it counts; none lets all teach everything alike.
+        allow_hbb: a teacher of upright boxes may teach an oriented student, by its features alone;
+            --allow-hbb-teacher for short.
         scale: teachers see the image enlarged by this factor.
         bf16: teachers run in bfloat16, faster where the processor or GPU has matrix units for it.
         inherit: the student starts with the first teacher's neck and head, as far as they have the same shape.
@@ -54,6 +75,9 @@ class TeacherConfig:
     """
 
     weights: list[str] = field(default_factory=list)
+    classes: dict[str, str] | None = None
+    roles: list[RoleConfig] = field(default_factory=list)
+    allow_hbb: bool = False
     scale: float = 1.0
     bf16: bool = False
     inherit: bool = False
@@ -68,6 +92,15 @@ class TeacherConfig:
             raise ConfigError(
                 f"teacher.unsure is {self.unsure} and teacher.sure {self.sure}. Give 0 < unsure <= sure <= 1."
             )
+        if self.roles and len(self.roles) != len(self.weights):
+            raise ConfigError(
+                f"teacher.roles has {len(self.roles)} roles for {len(self.weights)} teachers. Give each one."
+            )
+        if self.cache is not None and (lone := next(filter(is_exported, self.weights), None)):
+            raise ConfigError(
+                f"teacher.cache does not hold what {lone} finds. Leave it away, or give `skystill predict`'s "
+                "detections.json as the teacher."
+            )
         files = [path for path in self.weights if is_predictions(path)]
         if len(files) > 1:
             raise ConfigError(f"teacher.weights holds {len(files)} files of predictions. Join them into one.")
@@ -80,6 +113,11 @@ class TeacherConfig:
 def is_predictions(path: str) -> bool:
     """Whether a teacher is a file of detections, not of weights."""
     return path.lower().endswith(".json")
+
+
+def is_exported(path: str) -> bool:
+    """Whether a teacher is an exported detector, of which nothing is known but what it finds."""
+    return path.lower().endswith(".onnx")
 
 
 @dataclass

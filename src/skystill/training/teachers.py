@@ -1,38 +1,62 @@
-"""The teachers that a recipe names: weights files, and files of predictions."""
+"""The teachers that a recipe names: weights files, exported detectors, and files of predictions."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from skystill.data.module import DataModule
+from skystill.deployment.runtime import OnnxDetector
+from skystill.detectors.base import Detector
+from skystill.detectors.blackbox import BlackBox
 from skystill.detectors.weights import load, read_header
-from skystill.distillation.distiller import Teacher
+from skystill.distillation.distiller import Distiller, Teacher
+from skystill.distillation.method import Method
 from skystill.distillation.predictions import PredictionsTeacher
+from skystill.distillation.roles import Role
 from skystill.errors import DataError
-from skystill.training.recipe import is_predictions
+from skystill.training.recipe import TeacherConfig, is_exported, is_predictions
 
 
-def open_teacher(path: str, data: DataModule) -> Teacher:
-    """The teacher in a file. Of a file of predictions, the data tells from now on.
+def open_teachers(config: TeacherConfig, data: DataModule) -> list[Teacher]:
+    """The teachers of a recipe. Of a file of predictions, the data tells from now on.
 
-    Errors: WeightsError, DataError for the file, also where it passes over all unlabelled images; ConfigError where the
-    data cannot tell.
+    Errors: WeightsError, DataError for a file, also where predictions pass over all unlabelled images; ConfigError
+    where the data cannot tell, or onnxruntime is not installed.
     """
+    return [_open(path, config, data) for path in config.weights]
+
+
+def _open(path: str, config: TeacherConfig, data: DataModule) -> Teacher:
+    if is_exported(path):
+        box = OnnxDetector(path)
+        return BlackBox(box.predict, box.classes, box.kind, box.in_chans, box.multiple)
     if not is_predictions(path):
         return load(path)
-    told, labelled = data.tell(path), data.datasets["train"].labelled
+    names = config.classes or {}
+    classes = (*data.classes, *(theirs for theirs in names if theirs not in data.classes))
+    told, labelled = data.tell(path, classes, config.classes is not None), data.datasets["train"].labelled
     if len(told) > labelled and not any(len(found) for found in told[labelled:]):
         # Its silence would teach background everywhere there.
         raise DataError(
             f"{path}: says nothing of any image of data.unlabelled. Let that detector look there too, or leave "
             "data.unlabelled away."
         )
-    return PredictionsTeacher(path, data.classes, data.config.kind)
+    return PredictionsTeacher(path, classes, data.config.kind)
+
+
+def make_distiller(config: TeacherConfig, student: Detector, teachers: list[Teacher], method: Method) -> Distiller:
+    """As the recipe has it. Errors: ConfigError where they do not fit."""
+    roles = [Role(**asdict(role)) for role in config.roles]
+    names, allow = config.classes, config.allow_hbb
+    return Distiller(
+        student, teachers, method, config.scale, config.bf16, config.sure, config.unsure, names, roles, allow
+    )
 
 
 def notes_of(path: str) -> dict[str, Any]:
     """What a teacher's file says beside its weights, such as the scores that it was saved with."""
-    if is_predictions(path):
+    if is_predictions(path) or is_exported(path):
         return {}
     notes: dict[str, Any] = read_header(path)["notes"]
     return notes

@@ -127,8 +127,8 @@ class LTD(Method):
         if student.queries is not None:
             level, stride = student.pyramid[0], student.strides[0]
             size = (level.shape[2] * stride, level.shape[3] * stride)
-            matched = on_queries(student.queries, items_of(teacher, student.queries.classes), size)
-            return terms | self._on_boxes(*matched, targets)
+            found = items_of(teacher, student.queries.classes)
+            return terms | self._on_boxes(*on_queries(student.queries, found, size, teacher.scope), targets)
         terms |= self._on_grid(*same_grid(student, teacher), targets)
         if student.stages is not None:
             second = self._on_boxes(*on_proposals(student, teacher), targets)

@@ -21,6 +21,7 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
 from skystill.boxes.gaussian import kld_loss
+from skystill.distillation.views import same_bins
 from skystill.distributed import mean_over_workers
 from skystill.errors import ConfigError
 from skystill.structures import Dense
@@ -57,21 +58,6 @@ def check_bins(dense_s: Dense, dense_t: Dense) -> None:
         raise ConfigError(
             f"the student's oriented head has {bins[0]} bins, the teacher's {bins[1]}. Give both the same reg_max."
         )
-
-
-def same_bins(edges_s: Tensor, edges_t: Tensor) -> tuple[Tensor, Tensor]:
-    """Edge logits (..., n+1) of both sides over the bins of the shorter one, whose last then means "there or farther".
-
-    Heads differ in how far they see, GFL's 17 bins and YOLO's 16 say; what a bin means is the same, so many strides.
-    """
-    n = min(edges_s.shape[-1], edges_t.shape[-1])
-    return _until(edges_s, n), _until(edges_t, n)
-
-
-def _until(edges: Tensor, n: int) -> Tensor:
-    if edges.shape[-1] == n:
-        return edges
-    return torch.cat([edges[..., : n - 1], edges[..., n - 1 :].logsumexp(-1, keepdim=True)], -1)
 
 
 def localization_loss(dense_s: Dense, dense_t: Dense, region: Tensor, tau: float = 10.0) -> Tensor:
