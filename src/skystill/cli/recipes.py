@@ -89,9 +89,12 @@ def _check_settings(recipe: Recipe) -> None:
     """Types of a detector's and a method's settings; names are left to those who make them, who list them all."""
     from skystill.detectors.weights import PRESETS
     from skystill.distillation.methods import METHODS, settings_by_method
+    from skystill.distillation.roles import Role
 
     if recipe.detector.preset in PRESETS:
         check_types(type(PRESETS[recipe.detector.preset]), recipe.detector.settings, "detector.settings")
+    for role in recipe.teacher.roles:
+        check_types(Role, role, "teacher.roles")
     each = settings_by_method(recipe.method.name, recipe.method.settings)
     for name, settings in each.items():
         if name in METHODS:

@@ -30,7 +30,10 @@ def with_pseudo_targets(
     if not rows:
         return targets
     each = [
-        [said(found.above(unsure), told.scope) for found in detections_of(_of_images(told, rows), Selection(unsure))]
+        [
+            said(found.above(unsure), told.scope)
+            for found in detections_of(_of_images(told, rows), Selection(score=unsure))
+        ]
         for told in lessons
     ]
     joined = [_joined(image) for image in zip(*each, strict=True)]

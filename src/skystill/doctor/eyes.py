@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skystill.boxes.nms import clip_to_images
+from skystill.boxes.nms import Selection, clip_to_images
 from skystill.data.module import collate, ready
 from skystill.detectors.base import Detector
 from skystill.distillation.hearing import Hearing
@@ -26,6 +26,7 @@ from skystill.structures import Batch, Detections
 from skystill.training.teachers import notes_of
 
 FLOOR = 5.0  # AP below which a teacher has little to teach
+SILENT = 1e-3  # who finds nothing that scores so much predicts nothing
 SECONDS = 20.0  # that all looks with all variants may take
 MOST, LEAST = 48, 4  # images of the sample
 MARGIN, FACTOR = 3.0, 1.25  # another input fits when its AP50 is ahead by this much, and by this factor
@@ -36,7 +37,8 @@ Change = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Sight:
-    """AP and AP50 on a sample with that many objects that count, and how many were found there, right or wrong."""
+    """AP and AP50 on a sample with that many objects that count; found: how many detections it had there that score at
+    least SILENT, right or wrong."""
 
     ap: float
     ap50: float
@@ -135,12 +137,12 @@ def _score(
         images = batch.images if change is None else change(batch.images)
         if scale != 1:
             images = F.interpolate(images, scale_factor=scale, mode="bilinear", antialias=True)
-        found = [_shrunk(d, scale) for d in detector.predict(images)]
+        found = [_shrunk(d, scale) for d in detector.predict(images, Selection(score=SILENT))]
+        count += sum(map(len, found))
         found, truth = clip_to_images(found, batch.sizes), batch.targets
         if hearing is not None:
             found, truth = [hearing.detections(d) for d in found], hearing.truth(truth)
-        count += sum(map(len, found))
-        evaluator.update(found, truth)
+        evaluator.update([d.above(Selection().score) for d in found], truth)
     objects = sum(len(truth.counted()) for truth in evaluator.targets)
     if objects == 0:
         return Sight(0.0, 0.0, 0, count)

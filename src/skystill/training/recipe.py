@@ -37,22 +37,6 @@ class DetectorConfig:
 
 
 @dataclass
-class RoleConfig:
-    """What one of several teachers teaches.
-
-    Args:
-        share: weight of its terms; the shares of all teachers are brought to a sum of 1.
-        classes: the student's classes that it teaches; None teaches all that it knows.
-        sides: it teaches objects whose side, the root of their area, has at least the first and less than the second
-            number of pixels, e.g. [0, 32]; None teaches all.
-    """
-
-    share: float = 1.0
-    classes: list[str] | None = None
-    sides: list[float] | None = None
-
-
-@dataclass
 class TeacherConfig:
     """Who teaches.
 
@@ -61,7 +45,8 @@ class TeacherConfig:
             detections in the training images, as COCO results or as `skystill predict` writes them.
         classes: teachers' names of classes to the student's where they differ, e.g. {car: vehicle}; given, even as {},
             it passes over classes that only one side has. None: both must have the same, in any order.
-        roles: one for each teacher, what it teaches and how much it counts; none lets all teach everything alike.
+        roles: one for each teacher, what it teaches and how much it counts, e.g. [{share: 2, classes: [ship]},
+            {sides: [0, 32]}]; none lets all teach everything alike.
         allow_hbb: a teacher of upright boxes may teach an oriented student, by its features alone;
             --allow-hbb-teacher for short.
         scale: teachers see the image enlarged by this factor.
@@ -76,7 +61,7 @@ class TeacherConfig:
 
     weights: list[str] = field(default_factory=list)
     classes: dict[str, str] | None = None
-    roles: list[RoleConfig] = field(default_factory=list)
+    roles: list[dict[str, Any]] = field(default_factory=list)
     allow_hbb: bool = False
     scale: float = 1.0
     bf16: bool = False

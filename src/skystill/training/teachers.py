@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from skystill.data.module import DataModule
@@ -14,7 +14,7 @@ from skystill.distillation.distiller import Distiller, Teacher
 from skystill.distillation.method import Method
 from skystill.distillation.predictions import PredictionsTeacher
 from skystill.distillation.roles import Role
-from skystill.errors import DataError
+from skystill.errors import ConfigError, DataError
 from skystill.training.recipe import TeacherConfig, is_exported, is_predictions
 
 
@@ -47,11 +47,18 @@ def _open(path: str, config: TeacherConfig, data: DataModule) -> Teacher:
 
 def make_distiller(config: TeacherConfig, student: Detector, teachers: list[Teacher], method: Method) -> Distiller:
     """As the recipe has it. Errors: ConfigError where they do not fit."""
-    roles = [Role(**asdict(role)) for role in config.roles]
+    roles = [_role(role) for role in config.roles]
     names, allow = config.classes, config.allow_hbb
     return Distiller(
         student, teachers, method, config.scale, config.bf16, config.sure, config.unsure, names, roles, allow
     )
+
+
+def _role(settings: dict[str, Any]) -> Role:
+    known = [field.name for field in fields(Role)]
+    if strange := [key for key in settings if key not in known]:
+        raise ConfigError(f"teacher.roles: a role has no {strange[0]!r}. Its keys are {', '.join(known)}.")
+    return Role(**settings)
 
 
 def notes_of(path: str) -> dict[str, Any]:
