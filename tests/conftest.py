@@ -13,6 +13,7 @@ from torch import Tensor
 from skystill.boxes.obb import le90
 from skystill.detectors.gfl import GFL, GFLConfig
 from skystill.structures import BoxKind, Dense, Knowledge, Targets
+from skystill.testing import scenes
 
 torch.set_num_threads(1)
 
@@ -137,12 +138,4 @@ def two_turned_images() -> list[Targets]:
 @pytest.fixture
 def odd_truths() -> dict[str, Targets]:
     """The truths that break detectors, each for one 64 px image."""
-    whole = torch.tensor([[0.0, 0.0, 64.0, 64.0]])
-    tiny = torch.tensor([[20.6, 20.7, 22.1, 22.4]])
-    return {
-        "nothing": Targets.empty("nothing"),
-        "smaller than a cell": Targets(tiny, torch.tensor([2]), name="tiny"),
-        "fills the image": Targets(whole, torch.tensor([0]), name="whole"),
-        "only ignored": Targets(whole, torch.tensor([0]), torch.tensor([True]), name="ignored"),
-        "twice the same": Targets(torch.cat([tiny, tiny]), torch.tensor([0, 1]), name="twins"),
-    }
+    return scenes.odd_truths(len(CLASSES), (64, 64))

@@ -34,6 +34,8 @@ ALLOWED: dict[str, set[str]] = {
     "benchmark": {"data", "detectors", "evaluation", "training"},
     # The doctor makes what a recipe makes, and looks at it.
     "doctor": {"boxes", "data", "detectors", "distillation", "evaluation", "training"},
+    # What an author's own detector or method is tried by: as teacher, as student, in a file.
+    "testing": {"boxes", "detectors", "distillation"},
     # The demo walks the path with the functions that the verbs call.
     "demo": {"data", "detectors", "evaluation", "training"},
     "cli": {

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from skystill.boxes.nms import Selection, select_batch
+from skystill.errors import ConfigError
 from skystill.structures import BoxKind, Detections, HeadView, Output, Targets
 
 
@@ -39,6 +40,14 @@ class Detector(nn.Module, ABC):
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """Plain values from which `FAMILIES[family]` builds this architecture again."""
+
+    def check_bands(self, images: Tensor) -> None:
+        """Raises ConfigError for images (B, C, H, W) of other bands than the detector takes."""
+        if images.shape[1] != self.in_chans:
+            raise ConfigError(
+                f"the images have {images.shape[1]} bands but the detector takes {self.in_chans}; "
+                "set data.bands or in_chans."
+            )
 
     @property
     def nms(self) -> bool:

@@ -64,6 +64,7 @@ class GenericDetector(Detector):
 
     def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
         """The losses when targets are given, else detections; both with the knowledge of what the layers gave."""
+        self.check_bands(images)
         with self._watched() as seen:
             if targets is None:
                 found = self._predict(self.model, images)
@@ -109,11 +110,15 @@ class GenericDetector(Detector):
     @torch.no_grad()
     def predict(self, images: Tensor, how: Selection | None = None) -> list[Detections]:
         """What the model's own function finds. how: its least score and longest list count; NMS is the function's."""
-        return cut(self._predict(self.model, images), how or Selection())
+        return cut(self._found(images), how or Selection())
 
     def raw(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """See `as_places`."""
-        return as_places(self._predict(self.model, images), len(self.classes))
+        return as_places(self._found(images), len(self.classes))
+
+    def _found(self, images: Tensor) -> list[Detections]:
+        self.check_bands(images)
+        return self._predict(self.model, images)
 
     def config(self) -> dict[str, Any]:
         """Refused with ConfigError: no file can say how to build any module."""

@@ -58,11 +58,7 @@ class GFL(Detector):
 
     def knowledge(self, images: Tensor) -> Knowledge:
         """Pyramid and dense predictions for images (B, C, H, W) in 0..1."""
-        if images.shape[1] != self.in_chans:
-            raise ConfigError(
-                f"the images have {images.shape[1]} bands but the detector takes {self.in_chans}; "
-                "set data.bands or in_chans."
-            )
+        self.check_bands(images)
         pyramid = self.neck(self.backbone((images - self.mean) / self.std))
         dense, maps = self.head.run(pyramid)
         return Knowledge(pyramid, self.architecture.strides, dense, head=replace(self.head_view(), maps=maps))

@@ -71,11 +71,7 @@ class TorchvisionDetector(Detector):
 
     def features(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Normalised images, and the maps that the head sees, fine to coarse, by torchvision's names."""
-        if images.shape[1] != self.in_chans:
-            raise ConfigError(
-                f"the images have {images.shape[1]} bands but the detector takes {self.in_chans}; "
-                "set data.bands or in_chans."
-            )
+        self.check_bands(images)
         images = (images - self.mean) / self.std
         lack = [max(0, self.least - side) for side in images.shape[2:]]
         if any(lack):

@@ -57,7 +57,7 @@ class TransformersDetector(Detector):
 
     def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
         """See Detector. The knowledge holds the last decoder layer's queries, without those for denoising."""
-        _check_bands(images, self.in_chans)
+        self.check_bands(images)
         with self._projected() as projected:
             labels = None if targets is None else [_label(t, images.shape[2:]) for t in targets]
             told = self.model(pixel_values=(images - self.mean) / self.std, labels=labels)
@@ -69,7 +69,7 @@ class TransformersDetector(Detector):
 
     def raw(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (B, Q, K) and boxes (B, Q, 4) in pixels of all queries."""
-        _check_bands(images, self.in_chans)
+        self.check_bands(images)
         queries = self._queries(self.model(pixel_values=(images - self.mean) / self.std), images)
         return queries.scores(), queries.boxes
 
@@ -174,13 +174,6 @@ def _check_classes(config: Any, classes: tuple[str, ...]) -> None:
         config.label2id = {name: i for i, name in enumerate(classes)}
     elif own != list(classes) and sorted(own) == sorted(classes):
         raise ConfigError(f"the model's labels are in another order: {', '.join(own)}. Give classes in that order.")
-
-
-def _check_bands(images: Tensor, bands: int) -> None:
-    if images.shape[1] != bands:
-        raise ConfigError(
-            f"the images have {images.shape[1]} bands but the detector takes {bands}; set data.bands or in_chans."
-        )
 
 
 def _label(target: Targets, size: torch.Size) -> dict[str, Tensor]:

@@ -101,11 +101,7 @@ class UltralyticsDetector(Detector):
 
     def _run(self, images: Tensor) -> dict[str, Branch]:
         """What the heads say, by the names that ultralytics gives them."""
-        if images.shape[1] != self.in_chans:
-            raise ConfigError(
-                f"the images have {images.shape[1]} bands but the detector takes {self.in_chans}; "
-                "set data.bands or in_chans."
-            )
+        self.check_bands(images)
         try:
             with training([self.head], True):  # its predictions as they are in training, not yet decoded and cut
                 found: Branch = self.model(images)
