@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import skystill
+from skystill.distillation.adapters import adapter
 from skystill.distillation.maps import pearson_distance, resize_down, smaller
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import nearest_levels
@@ -29,7 +30,7 @@ class SameLevel(Method):
         """Called once with the knowledge of a blank image; makes what depends on the widths."""
         self.partner = nearest_levels(student.strides, teacher.strides)
         self.adapt = nn.ModuleList(
-            nn.Conv2d(s.shape[1], teacher.pyramid[j].shape[1], 1)
+            adapter(s.shape[1], teacher.pyramid[j].shape[1])
             for s, j in zip(student.pyramid, self.partner, strict=True)
         )
 

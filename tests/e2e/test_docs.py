@@ -5,6 +5,7 @@ import inspect
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -21,13 +22,17 @@ from skystill.cli.recipes import parse_recipe, recipe_parser
 from skystill.detectors.gfl import PRESETS, GFLConfig
 from skystill.detectors.torchvision import PRESETS as TORCHVISION_PRESETS
 from skystill.detectors.torchvision import TorchvisionConfig
+from skystill.detectors.transformers import PRESETS as TRANSFORMERS_PRESETS
+from skystill.detectors.transformers import TransformersConfig
+from skystill.detectors.transformers.config import MODELS
 from skystill.detectors.ultralytics import PRESETS as ULTRALYTICS_PRESETS
 from skystill.detectors.ultralytics import UltralyticsConfig
+from skystill.detectors.weights import PRESETS as CREATED
 from skystill.detectors.weights import create
 from skystill.distillation.methods import METHODS, make_method
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(language: str) -> Iterator[Any]:
@@ -102,14 +107,20 @@ def test_yaml_is_a_valid_recipe(text: str, tmp_path: Path) -> None:
     if yaml.safe_load(text).get("detector", {}).get("settings"):
         if recipe.detector.preset in ULTRALYTICS_PRESETS:
             pytest.importorskip("ultralytics")
+        if recipe.detector.preset in TRANSFORMERS_PRESETS:
+            pytest.importorskip("transformers")
+        if "path/to" in text:  # the reader's own folder: its fields must hold
+            replace(CREATED[recipe.detector.preset], **recipe.detector.settings)
+            return
         create(recipe.detector.preset, ["ship"], **recipe.detector.settings)
 
 
 @pytest.mark.parametrize("text", blocks("python"))
 def test_python_runs(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    if "ultralytics" in text:
-        pytest.importorskip("ultralytics")
+    for library in ("ultralytics", "transformers"):
+        if f"from {library} import" in text:
+            pytest.importorskip(library)
     compile(text, "documentation", "exec")
     if "path/to" in text or "student.onnx" in text:  # needs the reader's files: its imports must hold
         exec("\n".join(x for x in text.splitlines() if x.startswith(("import ", "from "))), {})
@@ -133,13 +144,22 @@ def test_tables_name_what_there_is() -> None:
         assert f"`{name}`" in recipes
     for name in GFLConfig.__dataclass_fields__:
         assert f"`{name}`" in recipes
-    detectors = (ROOT / "docs/detectors.md").read_text()
-    for name in (*TORCHVISION_PRESETS, *TorchvisionConfig.__dataclass_fields__):
-        assert f"`{name}`" in detectors
-    for name in (*ULTRALYTICS_PRESETS, *UltralyticsConfig.__dataclass_fields__):
-        assert f"`{name}`" in detectors
+    families: dict[str, tuple[Any, Any]] = {
+        "torchvision": (TORCHVISION_PRESETS, TorchvisionConfig),
+        "transformers": (TRANSFORMERS_PRESETS, TransformersConfig),
+        "ultralytics": (ULTRALYTICS_PRESETS, UltralyticsConfig),
+    }
+    overview = (ROOT / "docs/detectors.md").read_text()
+    for family, (presets, config) in families.items():
+        page = (ROOT / f"docs/detectors/{family}.md").read_text()
+        for name in (*presets, *config.__dataclass_fields__):
+            assert f"`{name}`" in page, (family, name)
+        assert f"(detectors/{family}.md)" in overview
+    page = (ROOT / "docs/detectors/torchvision.md").read_text()
     for name in get_args(get_type_hints(TorchvisionConfig)["model"]):
-        assert name in detectors.partition("Fields: `model` (")[2].partition(")")[0].split(", ")
+        assert name in page.partition("Fields: `model` (")[2].partition(")")[0].split(", ")
+    page = (ROOT / "docs/detectors/transformers.md").read_text()
+    assert set(MODELS) <= set(re.split(r"[ ,]+", page.partition("| `model` | without a base: ")[2].splitlines()[0]))
     for verb in [v for v in VERBS if v != "data"] + list(DATA_VERBS):
         assert re.search(rf"^\|.*`.*\b{verb}\b", readme, re.MULTILINE), verb
 
