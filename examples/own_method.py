@@ -30,8 +30,7 @@ class SameLevel(Method):
         """Called once with the knowledge of a blank image; makes what depends on the widths."""
         self.partner = nearest_levels(student.strides, teacher.strides)
         self.adapt = nn.ModuleList(
-            adapter(s.shape[1], teacher.pyramid[j].shape[1])
-            for s, j in zip(student.pyramid, self.partner, strict=True)
+            adapter(s.shape[1], teacher.pyramid[j].shape[1]) for s, j in zip(student.pyramid, self.partner, strict=True)
         )
 
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:

@@ -1,7 +1,6 @@
 """Every family keeps what a detector owes skystill."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch

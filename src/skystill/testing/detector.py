@@ -18,7 +18,7 @@ from skystill.distillation.distiller import Distiller
 from skystill.distillation.ltd import LTD
 from skystill.errors import ConfigError
 from skystill.structures import Knowledge, Targets
-from skystill.testing.scenes import check_terms, noise, objects, odd_truths, one_line, total
+from skystill.testing.scenes import check_terms, must_refuse, noise, objects, odd_truths, total
 from skystill.testing.shapes import check_knowledge
 
 
@@ -167,7 +167,7 @@ class DetectorContract:
         try:
             config = detector.config()
         except ConfigError:
-            one_line(detector.config, "config()")
+            must_refuse(detector.config, "config()")
             return
         plain = _plain(config)
         if detector.family not in FAMILIES:
@@ -242,7 +242,7 @@ class DetectorContract:
         detector = self.made().eval()
         images = noise(detector.in_chans + 1, self.size(detector))
         for what, call in (("forward", detector.forward), ("raw", detector.raw), ("predict", detector.predict)):
-            one_line(lambda call=call: call(images), f"{what} with images of {detector.in_chans + 1} bands")
+            must_refuse(lambda call=call: call(images), f"{what} with images of {detector.in_chans + 1} bands")
 
     def _same(self, one: Detector, other: Detector, what: str) -> None:
         images, _ = self.scene(one)

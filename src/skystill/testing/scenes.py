@@ -47,17 +47,23 @@ def _truth(
     return Targets(boxes, torch.tensor(labels, dtype=torch.int64) % classes, flags, name)
 
 
-def one_line(call: Callable[[], object], what: str) -> SkystillError:
-    """The SkystillError by which `call` refuses. AssertionError when it does not, or in more than one line."""
+def refusal(call: Callable[[], object], what: str) -> SkystillError | None:
+    """The SkystillError by which `call` refuses, if it does. AssertionError for any other, or for several lines."""
     try:
         call()
+        return None
     except SkystillError as error:
-        assert str(error).strip(), f"{what}: the refusal says nothing"
-        assert "\n" not in str(error), f"{what}: the refusal has several lines: {error}"
-        return error
+        found = error
     except Exception as error:
         raise AssertionError(f"{what}: refuse it with a SkystillError, not {type(error).__name__}: {error}") from error
-    raise AssertionError(f"{what}: it was not refused")
+    assert str(found).strip(), f"{what}: the refusal says nothing"
+    assert "\n" not in str(found), f"{what}: the refusal has several lines: {found}"
+    return found
+
+
+def must_refuse(call: Callable[[], object], what: str) -> None:
+    """AssertionError unless `call` refuses, in one line."""
+    assert refusal(call, what) is not None, f"{what}: it was not refused"
 
 
 def total(terms: dict[str, Tensor]) -> Tensor:

@@ -77,8 +77,8 @@ def _check_grid(dense: Dense, knowledge: Knowledge) -> None:
         wanted = (torch.stack([cell % width, cell // width], 1) + 0.5) * stride
         off = (center(places) - wanted).abs().max()
         assert off <= stride, (
-            f"at stride {stride} a place lies {float(off):.0f} px from its cell: places are anchors (x1, y1, x2, y2) in "
-            "pixels, row by row, those of a cell side by side"
+            f"at stride {stride} a place lies {float(off):.0f} px from its cell: places are anchors (x1, y1, x2, y2) "
+            "in pixels, row by row, those of a cell side by side"
         )
 
 
