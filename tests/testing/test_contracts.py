@@ -1,7 +1,7 @@
 """A contract that nothing can break holds nothing: each of these breaks is found by the test that is for it."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 import skystill
 from skystill.boxes.nms import Selection
+from skystill.detectors.gfl import GFL
 from skystill.distillation.method import Method
-from skystill.structures import Detections, Knowledge, Output, Targets
+from skystill.structures import Detections, Knowledge, Output, Queries, Targets, TwoStage
 from skystill.testing import DetectorContract, MethodContract
+from skystill.testing.shapes import check_head, check_queries, check_stages
 
 PAGE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
 
@@ -169,6 +171,47 @@ def test_a_broken_detector_is_found(broken: Callable[..., skystill.Detector], te
 
     with pytest.raises(AssertionError, match=message):
         getattr(Broken(), test)()
+
+
+def test_an_open_head_must_end_as_the_head_does(make_gfl: Callable[..., GFL]) -> None:
+    with torch.no_grad():
+        knowledge = make_gfl()(torch.rand(2, 3, 64, 64)).knowledge
+    dense, head = knowledge.dense, knowledge.head
+    assert dense is not None
+    assert head is not None
+    check_head(knowledge, dense)
+    with pytest.raises(AssertionError, match="gives other logits than the head"):
+        check_head(knowledge, replace(dense, logits=dense.logits + 1))
+    with pytest.raises(AssertionError, match="maps are not 5 channels wide"):
+        check_head(replace(knowledge, head=replace(head, width=5)), dense)
+
+
+def test_queries_are_pixels_and_of_all_classes() -> None:
+    detector, images = Dots(("ship", "plane")), torch.rand(2, 3, 64, 64)
+    shares = Queries(torch.zeros(2, 5, 2), torch.rand(2, 5, 4))
+    check_queries(replace(shares, boxes=64 * shares.boxes), detector, images)
+    with pytest.raises(AssertionError, match="not shares of the image"):
+        check_queries(shares, detector, images)
+    with pytest.raises(AssertionError, match="queries of 1 classes"):
+        check_queries(replace(shares, activation="softmax"), detector, images)
+
+
+def test_a_second_stage_has_a_background() -> None:
+    detector, images = Dots(("ship",)).eval(), torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        knowledge = detector(images).knowledge
+    for outputs, fits in ((2, True), (1, False)):
+        asked = TwoStage(knowledge.dense, [], lambda _, boxes, k=outputs: judged(boxes, k))
+        if fits:
+            check_stages(asked, knowledge, detector, images)
+            continue
+        with pytest.raises(AssertionError, match=r"the judge gives logits \(5, 1\) for 5 boxes"):
+            check_stages(asked, knowledge, detector, images)
+
+
+def judged(boxes: Sequence[Tensor], outputs: int) -> tuple[Tensor, Tensor]:
+    every = torch.cat(list(boxes))
+    return torch.zeros(len(every), outputs), every[:, None]
 
 
 class Lone(AttentionTransfer):  # type: ignore[misc]
