@@ -258,6 +258,18 @@ class Rough(AttentionTransfer):  # type: ignore[misc]
         return {name: v.bfloat16() for name, v in super().forward(student, teacher, targets).items()}
 
 
+class Deaf(AttentionTransfer):  # type: ignore[misc]
+    """Compares all predictions, whatever the teacher may speak of."""
+
+    features = False
+
+    def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
+        assert student.dense is not None
+        assert teacher.dense is not None
+        n = student.dense.logits.shape[1]
+        return {"logits": (student.dense.logits - teacher.dense.logits[:, :n]).square().mean()}
+
+
 class Sightless(AttentionTransfer):  # type: ignore[misc]
     """Says that it needs no features, and does."""
 
@@ -289,6 +301,7 @@ class Worse(AttentionTransfer):  # type: ignore[misc]
         (OfCells, "test_terms_are_finite_for_any_truth", "not that of a scalar"),
         (Away, "test_a_perfect_student_has_nothing_to_learn", "pulls at a student that equals its teacher"),
         (Rough, "test_bfloat16_terms_are_finite_and_float32", "not float32"),
+        (Deaf, "test_a_role_is_kept_or_refused", "logits is .* and pulls at a student whose teacher may not speak"),
         (Sightless, "test_a_black_box_is_served_or_refused", "refuse it with a SkystillError, not"),
         (Unkept, "test_adapters_are_kept", "with its state loaded: at differs"),
         (Worse, "test_it_teaches", "its terms go from"),

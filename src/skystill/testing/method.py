@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -13,6 +14,7 @@ from skystill.detectors.blackbox import BlackBox
 from skystill.detectors.gfl import GFL, GFLConfig
 from skystill.distillation.distiller import Distiller, Teacher
 from skystill.distillation.method import Method
+from skystill.distillation.roles import Role
 from skystill.structures import Detections, Targets
 from skystill.testing.scenes import check_terms, must_refuse, noise, objects, odd_truths, refusal, total
 
@@ -29,8 +31,10 @@ _PAIRS = {
 class Trial:
     """A Distiller in training mode, a scene to try it on, and which of its losses are the method's."""
 
-    def __init__(self, student: Detector, teachers: Teacher | list[Teacher], method: Method) -> None:
-        self.distiller = Distiller(student, teachers, method)
+    def __init__(
+        self, student: Detector, teachers: Teacher | list[Teacher], method: Method, roles: Sequence[Role] = ()
+    ) -> None:
+        self.distiller = Distiller(student, teachers, method, roles=roles)
         side = -(-64 // student.multiple) * student.multiple
         self.kinds = len(student.classes), (side, side), student.kind
         self.images = noise(student.in_chans, (side, side))
@@ -52,6 +56,16 @@ class Trial:
         terms = {name: value for name, value in losses.items() if name not in self.own}
         assert terms, "the method gives no terms"
         return terms
+
+    def check_rest(self, what: str) -> None:
+        """Every term is zero, or has no gradient on the student."""
+        learned = [p for p in self.distiller.student.parameters() if p.requires_grad]
+        for name, value in self.terms().items():
+            if abs(value.item()) < 1e-4:
+                continue
+            found = torch.autograd.grad(value, learned, retain_graph=True, allow_unused=True)
+            pull = max((float(g.abs().max()) for g in found if g is not None), default=0.0)
+            assert pull < 1e-4, f"{name} is {value.item():.3g} and pulls at {what}"
 
     def backward(self, terms: dict[str, Tensor], where: str) -> None:
         """Gradients of the terms alone, which must be finite."""
@@ -148,13 +162,7 @@ class MethodContract:
         student = self.student()
         trial = self.trial(deepcopy(student), student)
         trial.distiller.eval()
-        learned = [p for p in student.parameters() if p.requires_grad]
-        for name, value in trial.terms().items():
-            if abs(value.item()) < 1e-4:
-                continue
-            found = torch.autograd.grad(value, learned, retain_graph=True, allow_unused=True)
-            pull = max((float(g.abs().max()) for g in found if g is not None), default=0.0)
-            assert pull < 1e-4, f"{name} is {value.item():.3g} and pulls at a student that equals its teacher"
+        trial.check_rest("a student that equals its teacher")
 
     def test_it_teaches(self) -> None:
         """Its terms fall over a few steps on the same batch."""
@@ -197,6 +205,18 @@ class MethodContract:
         for name, (levels_s, levels_t, width) in _PAIRS.items():
             torch.manual_seed(4)
             self._served_or_refused(tiny(levels_t, width), tiny(levels_s, 16), name)
+
+    def test_a_role_is_kept_or_refused(self) -> None:
+        """A teacher that may speak of no object here. Predictions then teach nothing; features are for everywhere."""
+        made: list[Trial] = []
+        torch.manual_seed(1)
+        student, teacher = self.student(), self.teacher()
+        silent = [Role(sides=(5000, 6000))]
+        if refusal(lambda: made.append(Trial(student, teacher, self.made(), silent)), "a teacher's role") is not None:
+            return
+        check_terms(made[0].terms(), "a silent teacher")
+        if not made[0].distiller.methods[0].features:
+            made[0].check_rest("a student whose teacher may not speak")
 
     def test_adapters_are_kept(self) -> None:
         """Their state, loaded into a method built for the same pair, gives the same terms: so runs are resumed."""
