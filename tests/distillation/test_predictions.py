@@ -65,7 +65,7 @@ def test_what_cannot_be_is_one_line(make_gfl: MakeGFL, two_images: list[Targets]
     distiller = Distiller(make_gfl(0), PredictionsTeacher("found.json", CLASSES), Spy())
     with pytest.raises(ConfigError, match=r"found.json says nothing of image 'second'"):
         distiller(torch.rand(2, 3, 64, 64), [both(two_images)[0], two_images[1]])
-    with pytest.raises(ConfigError, match="differ in car"):
+    with pytest.raises(ConfigError, match="only the student has car"):
         Distiller(make_gfl(0), PredictionsTeacher("found.json", CLASSES[:2]), Spy())
     with pytest.raises(ConfigError, match="hbb boxes, the teacher obb"):
         Distiller(make_gfl(0), PredictionsTeacher("found.json", CLASSES, "obb"), Spy())
