@@ -15,7 +15,7 @@ from skystill.distillation.cache import Layout, TeacherCache, compare, digest_of
 from skystill.distillation.distiller import Distiller
 from skystill.distillation.ltd import LTD
 from skystill.errors import ConfigError, DataError
-from skystill.structures import Detections, Knowledge, Targets
+from skystill.structures import Activation, Detections, Knowledge, Queries, Targets
 
 KEY = {"teacher": "abc", "crop": 64, "scale_jitter": (0.8, 1.25)}
 VIEWS, IMAGES = 2, 3
@@ -82,6 +82,27 @@ def test_oriented_boxes_keep_their_size_and_angle() -> None:
     assert back.dense.edges is None
     # Half a pixel of float16 at 600 px would be lost without the offsets.
     torch.testing.assert_close(back.dense.boxes, boxes, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_queries_keep_their_boxes_to_a_hundredth_of_a_pixel(
+    lessons: tuple[Tensor, Knowledge], activation: Activation
+) -> None:
+    queries = Queries(torch.randn(6, 7, 4), torch.rand(6, 7, 4) * 4000, activation)
+    live = replace(lessons[1], dense=None, queries=queries)
+    layout = layout_of(live)
+    back = unpack(pack(live), layout)
+    assert layout.row_bytes == sum(value[0].numel() * value.element_size() for value in pack(live).values())
+    assert back.dense is None
+    assert back.queries is not None
+    assert back.queries.activation == activation
+    torch.testing.assert_close(back.queries.scores(), queries.scores(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(back.queries.boxes, queries.boxes, atol=1e-2, rtol=0)
+    order = torch.randperm(7)  # which query tells an object does not count
+    other = replace(live, queries=replace(queries, logits=queries.logits[:, order], boxes=queries.boxes[:, order]))
+    assert max(compare(back, other).values()) < 5e-3
+    worse = replace(live, queries=replace(queries, logits=queries.logits * 1.1))
+    assert compare(back, worse)["queries"] > 1e-2
 
 
 def test_a_pyramid_alone_can_be_kept(lessons: tuple[Tensor, Knowledge]) -> None:
@@ -165,7 +186,7 @@ def test_values_beyond_half_precision_and_other_heads_are_refused(lessons: tuple
     with pytest.raises(ConfigError, match=r"pyramid\.0 holds a value beyond float16"):
         pack(replace(knowledge, pyramid=(knowledge.pyramid[0] * 1e6, *knowledge.pyramid[1:])))
     seen = [Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))]
-    with pytest.raises(ConfigError, match="pyramids and dense heads only"):
+    with pytest.raises(ConfigError, match="no black boxes"):
         layout_of(replace(knowledge, detections=seen))
 
 

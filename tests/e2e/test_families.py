@@ -106,7 +106,9 @@ def test_a_set_predictor_learns_teaches_and_predicts(place: Path, capsys: Captur
     capsys.readouterr()
     assert main(["doctor", recipe, "--teacher.weights", f"[{weights}]"]) in (0, 1)
     assert "the teacher, a set predictor, finds is told" in " ".join(capsys.readouterr().out.split())
-    assert main(["distill", recipe, "--out", str(place / "taught"), "--teacher.weights", f"[{weights}]"]) == 0
+    cached = ["--teacher.cache", str(place / "said"), "--data.replay", "1", "--data.crop", "64"]
+    assert main(["distill", recipe, "--out", str(place / "taught"), "--teacher.weights", f"[{weights}]", *cached]) == 0
+    assert (place / "said" / "shard-00000.safetensors").exists()
     out = place / "queries"
     assert main(["predict", weights, str(place / "scenes"), "--out", str(out), "--score", "0.01"]) == 0
     assert len(json.loads((out / "detections.json").read_text())["detections"]) > 0

@@ -3,8 +3,9 @@
 A view is one augmented crop of one image, numbered view * images + index. The folder holds cache.json (what the
 lessons were made from, the key) and shards of safetensors, each whole or absent and with a checksum of its own, so a
 fill that was cut off goes on, and several processes can fill one cache together. Features and logits are stored as
-float16, boxes as float16 offsets from their places, whose rounding is below a thousandth of the offset.
-n rows of a shard; B batch, C channels, H W cells, N places, K classes, E edges, m+1 bins.
+float16, boxes as float16 offsets from their places, whose rounding is below a thousandth of the offset; those of
+queries, which have no places, as a float16 and what its rounding left.
+n rows of a shard; B batch, C channels, H W cells, N places, Q queries, K classes, E edges, m+1 bins.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from skystill.errors import ConfigError, DataError
 from skystill.files import whole_file
-from skystill.structures import Dense, Knowledge
+from skystill.structures import Activation, Dense, Knowledge, Queries
 
 SHARD_BYTES = 128 * 2**20  # small enough that a fill which is cut off loses little
 KEY = "cache.json"
@@ -41,7 +42,7 @@ class Layout:
     shapes: dict[str, tuple[int, ...]]
     strides: tuple[int, ...]
     levels: tuple[int, ...]
-    activation: str
+    activation: Activation
     places: Tensor
 
     @property
@@ -52,12 +53,13 @@ class Layout:
 
 def layout_of(knowledge: Knowledge) -> Layout:
     """The layout of a teacher's answers. Errors: ConfigError for a head that this cache cannot hold."""
-    if any(view is not None for view in (knowledge.queries, knowledge.stages, knowledge.detections)):
-        raise ConfigError("teacher.cache holds pyramids and dense heads only; leave it away for this teacher.")
-    dense = knowledge.dense
+    if knowledge.stages is not None or knowledge.detections is not None:
+        raise ConfigError("teacher.cache holds no two-stage heads and no black boxes; leave it away for this teacher.")
+    dense, queries = knowledge.dense, knowledge.queries
     shapes = {name: tuple(rows.shape[1:]) for name, rows in pack(knowledge).items()}
     if dense is None:
-        return Layout(shapes, knowledge.strides, (), "sigmoid", torch.zeros(0, 4))
+        activation: Activation = "sigmoid" if queries is None else queries.activation
+        return Layout(shapes, knowledge.strides, (), activation, torch.zeros(0, 4))
     return Layout(shapes, knowledge.strides, dense.levels, dense.activation, dense.places.float().cpu())
 
 
@@ -72,6 +74,9 @@ def pack(knowledge: Knowledge) -> dict[str, Tensor]:
         found |= {"logits": dense.logits, "boxes": _offsets(dense.boxes, dense.places, -1)}
         if dense.edges is not None:
             found["edges"] = dense.edges
+    if knowledge.queries is not None:
+        boxes = knowledge.queries.boxes.float()
+        found |= {"query_logits": knowledge.queries.logits, "query_boxes": boxes, "query_rest": boxes - boxes.half()}
     for name, value in found.items():
         if not bool((value.abs() <= _HALF_MAX).all()):
             raise ConfigError(f"the teacher's {name} holds a value beyond float16; leave teacher.cache away for it.")
@@ -82,11 +87,14 @@ def unpack(rows: dict[str, Tensor], layout: Layout, device: torch.device | str =
     """The Knowledge of rows (B, ...) as `pack` makes them. Tensors stay float16, boxes are float32."""
     moved = {name: value.to(device, non_blocking=True) for name, value in rows.items()}
     pyramid = tuple(moved[f"pyramid.{i}"].permute(0, 3, 1, 2) for i in range(len(layout.strides)))
+    if "query_logits" in moved:
+        boxes = moved["query_boxes"].float() + moved["query_rest"]
+        return Knowledge(pyramid, layout.strides, queries=Queries(moved["query_logits"], boxes, layout.activation))
     if "logits" not in moved:
         return Knowledge(pyramid, layout.strides)
     places = layout.places.to(device)
     boxes = _offsets(moved["boxes"].float(), places, 1)
-    dense = Dense(moved["logits"], boxes, moved.get("edges"), places, layout.levels, layout.activation)  # type: ignore[arg-type]
+    dense = Dense(moved["logits"], boxes, moved.get("edges"), places, layout.levels, layout.activation)
     return Knowledge(pyramid, layout.strides, dense)
 
 
@@ -215,9 +223,19 @@ def _unwritable(folder: Path, error: OSError) -> str:
 
 
 def compare(stored: Knowledge, live: Knowledge) -> dict[str, float]:
-    """Relative error of each stored tensor: root mean square of the difference over that of the live one."""
-    one, other = pack(stored), pack(live)
+    """Relative error of each stored tensor: root mean square of the difference over that of the live one.
+
+    Of queries their best scores in order are compared: which query tells an object turns on the last bit.
+    """
+    one, other = _comparable(stored), _comparable(live)
     return {name: _relative(one[name].float(), other[name].float()) for name in other}
+
+
+def _comparable(knowledge: Knowledge) -> dict[str, Tensor]:
+    found = {name: value for name, value in pack(knowledge).items() if not name.startswith("query_")}
+    if knowledge.queries is not None:
+        found["queries"] = knowledge.queries.scores().amax(2).sort(1).values.cpu()
+    return found
 
 
 def _relative(stored: Tensor, live: Tensor) -> float:
