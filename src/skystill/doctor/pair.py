@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from skystill.distillation.pairing import meeting, nearest_levels
 from skystill.doctor.finding import Finding
@@ -30,16 +31,17 @@ def _heard(patient: Patient) -> str:
     """Which classes the teachers call otherwise, and of what each says nothing."""
     parts = []
     for path, teacher, hearing in zip(patient.recipe.teacher.weights, patient.teachers, patient.hearings, strict=True):
+        who = Path(path).name if len(patient.teachers) > 1 else "the teacher"
         ours, scope = patient.student.classes, hearing.scope
         sources = zip(ours, hearing.translation.sources, strict=True)
         pairs = [(teacher.classes[i], name) for name, them in sources for i in them]
         if renamed := [f"{theirs} is {name}" for theirs, name in pairs if theirs != name]:
-            parts.append(f"in {path} {', '.join(renamed)}")
+            parts.append(f"of {who} {', '.join(renamed)}")
         if scope is not None and not all(scope.classes):
             silent = [name for name, heard in zip(ours, scope.classes, strict=True) if not heard]
-            parts.append(f"{path} says nothing of {', '.join(silent)}")
+            parts.append(f"{who} says nothing of {', '.join(silent)}")
         if scope is not None and scope.sides is not None:
-            parts.append(f"{path} speaks of sides from {scope.sides[0]:g} to {scope.sides[1]:g} px")
+            parts.append(f"{who} speaks of sides from {scope.sides[0]:g} to {scope.sides[1]:g} px")
     return "".join(f"; {part}" for part in parts)
 
 
