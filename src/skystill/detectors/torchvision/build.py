@@ -19,6 +19,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from skystill.detectors.torchvision.config import FIXED, RESNETS, TorchvisionConfig
+from skystill.detectors.torchvision.light import LIGHT, Pyramid
 from skystill.detectors.torchvision.model import TorchvisionDetector, outputs_of
 from skystill.detectors.torchvision.onestage import FCOSDetector, RetinaNetDetector, SSDDetector
 from skystill.detectors.torchvision.twostage import FasterRCNNDetector
@@ -62,10 +63,15 @@ def _is(model: nn.Module, kind: type[nn.Module]) -> bool:
 
 def build(architecture: TorchvisionConfig, outputs: int) -> nn.Module:
     """torchvision's model with that many classes, its background included, from random weights."""
-    model: nn.Module = BUILDERS[architecture.model](architecture.backbone, outputs)
+    light = LIGHT.get(architecture.model)
+    model: nn.Module
+    if light is None:
+        model = BUILDERS[architecture.model](architecture.backbone, outputs)
+    else:
+        model = light(Pyramid(architecture.backbone, architecture.width, architecture.in_chans), outputs)
     if architecture.frozen_norms is not None:
         _freeze_norms(model.get_submodule("backbone"), architecture.frozen_norms)
-    if architecture.in_chans != 3:
+    if architecture.in_chans != 3 and light is None:
         take_bands(model, architecture.in_chans)
     transform: Any = model.transform
     for values, name in ((architecture.mean, "image_mean"), (architecture.std, "image_std")):

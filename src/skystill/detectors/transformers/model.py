@@ -53,7 +53,8 @@ class TransformersDetector(Detector):
     def backbone(self) -> nn.Module:
         """The convolutional network under the encoder."""
         found: nn.Module = self.model.model.backbone.model
-        return found
+        within = getattr(found, "_backbone", None)  # timm's own network in the library's wrapper
+        return within if isinstance(within, nn.Module) else found
 
     def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
         """See Detector. The knowledge holds the last decoder layer's queries, without those for denoising."""
