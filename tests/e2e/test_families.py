@@ -14,6 +14,8 @@ from skystill.detectors.weights import load
 
 Capture = pytest.CaptureFixture[str]
 TINY = {"neck_channels": 16, "head_channels": 16, "head_depth": 1}
+TWO_STAGE = ["--detector.preset", "tv_fasterrcnn_lite2", "--detector.settings"]
+TWO_STAGE += ["{backbone: mobilenetv3_small_050, width: 32}"]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,8 @@ def test_a_two_stage_teacher_teaches_and_predicts_but_is_not_exported(place: Pat
     weights = str(place / "fasterrcnn.safetensors")
     command = ["distill", str(place / "ssd.yaml"), "--teacher.weights", f"[{weights}]", "--out", str(place / "gfl")]
     settings = ["--detector.preset", "gfl_mnv3s_050", "--detector.settings", json.dumps(TINY)]
-    assert main([*command, *settings]) == 0
+    assert main([*command, *settings, "--data.replay", "1", "--teacher.cache", str(place / "lessons")]) == 0
+    assert list((place / "lessons").glob("shard-*"))
     logged = (place / "gfl" / "metrics.csv").read_text().splitlines()[0]
     assert {"train/ccd", "train/gates", "train/sem", "train/loc"} <= set(logged.split(","))
     assert load(place / "gfl" / "student.safetensors").family == "gfl"
@@ -142,7 +145,7 @@ def test_a_yolo_learns_from_either_by_the_verbs(place: Path, capsys: Capture) ->
         (["--detector.settings", "{in_chans: three}"], "in_chans"),
         (["--detector.preset", "ul_yolo11n", "--detector.settings", "{model: mine.yaml}"], "'mine.yaml' is unknown"),
         (["--detector.settings", "{backbone: resnet18}"], "ssdlite has its own, mobilenet_v3_large"),
-        (["--teacher.cache", "cache"], "holds pyramids and dense heads only"),
+        (["--teacher.cache", "cache", *TWO_STAGE], "holds pyramids and dense heads only"),
         (["--method.name", "ld"], "the student's head has none. Methods that do without them: ltd"),
         (["--method.name", "crosskd"], "head cannot be opened"),
     ],

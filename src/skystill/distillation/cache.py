@@ -54,7 +54,7 @@ class Layout:
 def layout_of(knowledge: Knowledge) -> Layout:
     """The layout of a teacher's answers. Errors: ConfigError for a head that this cache cannot hold."""
     if knowledge.stages is not None or knowledge.detections is not None:
-        raise ConfigError("teacher.cache holds no two-stage heads and no black boxes; leave it away for this teacher.")
+        raise ConfigError("teacher.cache holds no second stages and no black boxes; leave it away for this pair.")
     dense, queries = knowledge.dense, knowledge.queries
     shapes = {name: tuple(rows.shape[1:]) for name, rows in pack(knowledge).items()}
     if dense is None:

@@ -20,6 +20,7 @@ from skystill.distillation.pairing import rescale
 from skystill.distillation.predictions import PredictionsTeacher
 from skystill.distillation.pseudo import with_pseudo_targets
 from skystill.distillation.roles import Role
+from skystill.distillation.views import at_anchors
 from skystill.errors import ConfigError
 from skystill.structures import Dense, Knowledge, Targets
 
@@ -85,6 +86,7 @@ class Distiller(nn.Module):
         self.student.eval()
         with torch.no_grad():
             seen = self.student(probe).knowledge
+            self._two_stage = seen.stages is not None
             for network in self.networks:
                 network.to(device)
             for teacher, hearing, method in zip(self.teachers, self.hearings, self._each(), strict=True):
@@ -124,6 +126,15 @@ class Distiller(nn.Module):
             with torch.autocast(images.device.type, torch.bfloat16):
                 return self._look(teacher, images)
         return self._look(teacher, images)
+
+    def ask_to_keep(self, teacher: Detector, images: Tensor) -> Knowledge:
+        """The same in a form that a cache can hold: a two-stage teacher of a one-stage student says what it finds at
+        its anchors. A two-stage student asks about boxes that nobody knows before, so for it nothing changes.
+        """
+        told = self.ask(teacher, images)
+        if told.stages is None or self._two_stage:
+            return told
+        return replace(told, dense=at_anchors(told.stages, told.pyramid), stages=None)
 
     def _look(self, teacher: Detector, images: Tensor) -> Knowledge:
         if self.teacher_scale != 1:

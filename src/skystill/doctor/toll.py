@@ -124,7 +124,8 @@ def disk(patient: Patient) -> Finding:
     """What a teacher cache takes, or would take."""
     recipe, images = patient.recipe, patient.data.datasets["train"]
     first = patient.batch.images[:1]
-    row = sum(layout_of(patient.distiller.ask(network, first)).row_bytes for network in patient.distiller.networks)
+    distiller = patient.distiller
+    row = sum(layout_of(distiller.ask_to_keep(network, first)).row_bytes for network in distiller.networks)
     rows = len(images) * recipe.data.replay
     size, limit = row * rows, recipe.teacher.cache_gb * 2**30
     said = f"{gib(size)} for {rows} views in {recipe.teacher.cache}"

@@ -107,7 +107,7 @@ def _lesson(
     """The live teacher's answer to few views, as one batch."""
     samples = [data.views_loader([key]) for key in keys]
     images = torch.cat([ready(batch, device).images for loader in samples for batch in loader])
-    return distiller.ask(teacher, images)
+    return distiller.ask_to_keep(teacher, images)
 
 
 def _lessons(
@@ -119,7 +119,7 @@ def _lessons(
     layout: Layout,
 ) -> Iterator[Knowledge]:
     for batch in data.views_loader(keys):
-        told = distiller.ask(teacher, ready(batch, device).images)
+        told = distiller.ask_to_keep(teacher, ready(batch, device).images)
         if layout_of(told).shapes != layout.shapes:
             raise ConfigError(
                 f"teacher.cache needs views of one size, and {batch.targets[0].name} gives another than the first "

@@ -29,11 +29,12 @@ class TorchvisionConfig:
     """Architecture of a torchvision detector.
 
     model: retinanet, retinanet_v2, fcos, fasterrcnn, fasterrcnn_v2, fasterrcnn_mobilenet, ssdlite or ssd300, each as
-    torchvision's builder of that name makes it; fcos_light or fasterrcnn_light, see light.py. backbone: resnet18 to
-    resnet152, under the first five; any timm model under a light one; the others bring their own. width: channels of a
-    light one's pyramid and heads, a multiple of 32. in_chans: bands of an image. background: outputs are counted from 1, and 0 is torchvision's background;
-    RetinaNet and FCOS can do without it. frozen_norms: the batch norms of the backbone are constants with this epsilon,
-    as in torchvision's pretrained models. mean, std: normalisation of images in 0..1; None is the builder's.
+    torchvision's builder of that name makes it; or fcos_light or fasterrcnn_light, see light.py. backbone: resnet18 to
+    resnet152, under the first five; any timm model under a light one; the others bring their own. in_chans: bands of an
+    image. background: outputs are counted from 1, and 0 is torchvision's background; RetinaNet and FCOS can do without
+    it. frozen_norms: the batch norms of the backbone are constants with this epsilon, as in torchvision's pretrained
+    models. mean, std: normalisation of images in 0..1; None is the builder's. width: channels of a light one's pyramid
+    and heads, a multiple of 32.
     """
 
     model: Model = "fcos"
