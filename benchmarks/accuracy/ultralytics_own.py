@@ -79,7 +79,7 @@ def prepare(recipe: Recipe, folder: Path, limit: int) -> None:
             flags = torch.zeros(2, len(boxes), dtype=torch.bool).numpy()
             height, width = as_bytes.shape[1:]
             records.append(Record(path, width, height, boxes, labels, flags[0], flags[1], path.name))
-    write_dataset(Annotations(data.classes, records, "hbb"), folder, "yolo", "train", "leave")
+    write_dataset(Annotations(data.classes, records, "hbb"), folder, "yolo", "train", "copy")
     # ultralytics validates once at the end, whatever it is told; its figures are not used.
     write_dataset(data._annotations("val"), folder, "yolo", "val", "link")
     done.write_text(json.dumps(wanted))
