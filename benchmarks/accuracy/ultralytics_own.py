@@ -32,7 +32,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 
 import skystill
 from skystill.benchmark.tables import markdown_rows
@@ -101,6 +101,19 @@ class Views(Dataset[Any]):
         return getattr(self.every, name)
 
 
+class First(Dataset[Any]):
+    """The first few images of a data set."""
+
+    def __init__(self, every: Any, images: int) -> None:
+        self.every, self.images = every, images
+
+    def __len__(self) -> int:
+        return self.images
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.every[key]
+
+
 def settings(recipe: Recipe, folder: Path, views: Path, seed: int, images: int) -> dict[str, Any]:
     """ultralytics' own words for the recipe. Its augmentation is off, since the views are augmented."""
     architecture: Any = PRESETS[recipe.detector.preset]
@@ -167,7 +180,7 @@ def train(recipe: Recipe, method: str, seed: int, options: argparse.Namespace) -
 
     student = skystill.wrap(YOLO(folder / "weights" / "last.pt"), data.classes).eval()
     if options.limit:
-        data.datasets["test"] = Subset(data.datasets["test"], range(options.limit))  # type: ignore[assignment]
+        data.datasets["test"] = First(data.datasets["test"], options.limit)  # type: ignore[assignment]
     scores = collect(student, data, "test", recipe.trainer.max_dets).compute()
     step = statistics.median(steps[10:] or steps)
     return {"by": "ultralytics", "method": method, "seed": seed, **scores.summary(), "step_s": round(step, 4)}
