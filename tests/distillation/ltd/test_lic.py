@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
-from skystill.distillation.ltd.lic import LIC, calibrate
+from skystill.distillation.ltd.lic import LIC, calibrate, conv_at
 
 some = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 10**6)
@@ -80,6 +80,27 @@ def test_a_sample_of_places_is_that_part_of_the_whole(seed: int, chosen: list[in
     of_whole = torch.autograd.grad(whole.square().sum(), (f, offset, weight))
     for a, b in zip(of_part, of_whole, strict=True):
         assert torch.allclose(a, b, atol=1e-3)
+
+
+@some
+@given(seeds, st.integers(1, 6), st.integers(1, 6), st.booleans())
+def test_a_convolution_at_places_is_that_part_of_the_whole(seed: int, h: int, w: int, bias: bool) -> None:
+    torch.manual_seed(seed)
+    conv, f = torch.nn.Conv2d(3, 4, 3, padding=1, bias=bias), torch.randn(2, 3, h, w, requires_grad=True)
+    places = torch.randperm(h * w)[: 1 + seed % (h * w)]
+    part, whole = conv_at(f, conv, places), conv(f).flatten(2)[:, :, places]
+    assert torch.allclose(part, whole, atol=1e-5)
+    wanted = (f, *conv.parameters())
+    of_part = torch.autograd.grad(part.square().sum(), wanted)
+    for a, b in zip(of_part, torch.autograd.grad(whole.square().sum(), wanted), strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
+
+
+def test_a_lic_that_has_learned_gives_at_places_what_it_gives_everywhere() -> None:
+    torch.manual_seed(0)
+    f, lic, places = torch.randn(2, 6, 5, 7), LIC(6, 5), torch.tensor([0, 6, 17, 34])
+    torch.nn.init.normal_(lic.offset.weight)
+    assert torch.allclose(lic(f, places), lic(f)[:, :, places], atol=1e-5)
 
 
 def test_a_new_lic_is_a_plain_convolution() -> None:

@@ -7,7 +7,7 @@ A deformable 3x3 convolution in which every tap looks where its cell's offsets p
 It is written as a weighted gather (`embedding_bag` over the four cells around each tap) and one matrix product: on a
 CPU about seven times as fast as torchvision's deform_conv2d, forward and backward together, and it can be evaluated
 at a sample of the places, which deform_conv2d cannot: the loss is a mean over places, so a random sample estimates it
-without bias. B batch, C channels, H W cells, P places.
+without bias. So are the offsets. B batch, C channels, H W cells, P places.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ class LIC(nn.Module):
 
     def forward(self, f: Tensor, places: Tensor | None = None) -> Tensor:
         """f: (B, C, H, W). places: (P,) flat cell indices, all cells when None. Returns (B, outputs, P)."""
-        return calibrate(f, self.offset(f), self.weight, places)
+        if places is None:
+            return calibrate(f, self.offset(f), self.weight)
+        return deformed(f, conv_at(f, self.offset, places), self.weight, places)
 
 
 class Pointwise(nn.Module):
@@ -55,23 +57,52 @@ def calibrate(f: Tensor, offset: Tensor, weight: Tensor, places: Tensor | None =
     weight: (C_out, C, 3, 3). places: (P,) flat cell indices or None for all H W. Returns (B, C_out, P). Outside the
     map f is 0.
     """
-    b, c, h, w = f.shape
     if places is None:
-        places = torch.arange(h * w, device=f.device)
+        places = torch.arange(f.shape[2] * f.shape[3], device=f.device)
+    return deformed(f, offset.flatten(2)[:, :, places], weight, places)
+
+
+def conv_at(f: Tensor, conv: nn.Conv2d, places: Tensor) -> Tensor:
+    """(B, C_out, P) what a 3x3 convolution with a border of one zero gives at some places of f (B, C, H, W)."""
+    b, c, h, w = f.shape
+    step = torch.arange(-1, 2, device=f.device)
+    y, x = (places // w)[:, None] + step.repeat_interleave(3), (places % w)[:, None] + step.repeat(3)  # (P, 9)
+    inside = (y >= 0) & (y < h) & (x >= 0) & (x < w)
+    cell = y.clamp(0, h - 1) * w + x.clamp(0, w - 1) + _first_cells(f).view(b, 1, 1)
+    taps = F.embedding(cell, _table(f)) * inside[..., None]
+    out: Tensor = taps.view(b, len(places), 9 * c) @ _matrix(conv.weight)
+    return (out if conv.bias is None else out + conv.bias).transpose(1, 2)
+
+
+def deformed(f: Tensor, offset: Tensor, weight: Tensor, places: Tensor) -> Tensor:
+    """`calibrate` with the offsets (B, 18, P) of the places alone."""
+    b, c, h, w = f.shape
     cell, share = _corners(offset, places, h, w)  # (B, P, 9, 4)
-    cell = cell + (torch.arange(b, device=f.device) * (h * w)).view(b, 1, 1, 1)
-    table = f.permute(0, 2, 3, 1).reshape(b * h * w, c)
-    taps = F.embedding_bag(cell.view(-1, 4), table, per_sample_weights=share.reshape(-1, 4), mode="sum")
-    columns = weight.permute(2, 3, 1, 0).reshape(9 * c, -1)
-    out: Tensor = taps.view(b, len(places), 9 * c) @ columns
+    cell = cell + _first_cells(f).view(b, 1, 1, 1)
+    taps = F.embedding_bag(cell.view(-1, 4), _table(f), per_sample_weights=share.reshape(-1, 4), mode="sum")
+    out: Tensor = taps.view(b, len(places), 9 * c) @ _matrix(weight)
     return out.transpose(1, 2)
 
 
+def _table(f: Tensor) -> Tensor:
+    """(B H W, C): a row a cell."""
+    return f.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _first_cells(f: Tensor) -> Tensor:
+    """(B,) the row of each image's first cell."""
+    return torch.arange(len(f), device=f.device) * (f.shape[2] * f.shape[3])
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """(9 C, C_out) of a kernel (C_out, C, 3, 3), taps row by row."""
+    return weight.permute(2, 3, 1, 0).flatten(0, 2)
+
+
 def _corners(offset: Tensor, places: Tensor, h: int, w: int) -> tuple[Tensor, Tensor]:
-    """Flat index and bilinear share of the four cells around every tap, each (B, P, 9, 4); shares outside the map are
-    0."""
-    b, p = len(offset), len(places)
-    moved = offset.flatten(2)[:, :, places].view(b, 9, 2, p).permute(0, 3, 1, 2)
+    """Flat index and bilinear share of the four cells around every tap, each (B, P, 9, 4), of offsets (B, 18, P);
+    shares outside the map are 0."""
+    moved = offset.unflatten(1, (9, 2)).permute(0, 3, 1, 2)
     grid = torch.arange(-1, 2, device=offset.device, dtype=offset.dtype)
     tap_y, tap_x = grid.repeat_interleave(3), grid.repeat(3)
     y = (places // w)[:, None] + tap_y + moved[..., 0]
