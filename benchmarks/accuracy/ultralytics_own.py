@@ -1,8 +1,8 @@
 """A pair of YOLOs by ultralytics' own distillation, beside the same pair by skystill.
 
     python benchmarks/accuracy/ultralytics_own.py --recipe recipes/ul_yolo11s_to_ul_yolo11n_ltd_hit_uav.yaml \\
-        --root path/to/hit_uav --ours runs/families/ul_yolo11s_to_ul_yolo11n/benchmark.json \\
-        --out benchmarks/accuracy/results/hit_uav_yolo_ultralytics
+        --root path/to/hit_uav --ours runs/families/yolo_to_yolo/benchmark.json \\
+        --out benchmarks/accuracy/results/ultralytics/hit_uav_yolo
 
 What ultralytics does (8.4): teacher and student see the batch; at the three maps that enter the head the student's,
 through two 1x1 convolutions with a ReLU between them, is held against the teacher's by squared differences, weighted by
@@ -230,7 +230,8 @@ def write(rows: list[dict[str, Any]], recipe: Recipe, options: argparse.Namespac
     data, optim = recipe.data, recipe.optim
     result = {
         "name": recipe.name,
-        "command": "python benchmarks/accuracy/ultralytics_own.py, see its docstring",
+        "command": f"python benchmarks/accuracy/ultralytics_own.py --recipe recipes/{recipe.name}.yaml "
+        f"--root path/to/data --seeds {' '.join(map(str, options.seeds))}",
         "machine": f"{machine()}; ultralytics {version('ultralytics')}.",
         "schedule": f"Test split; {recipe.trainer.epochs} epochs, crops of {data.crop} px, {data.replay} views an "
         f"image, batch {data.batch}, AdamW lr {optim.lr}, cosine.",

@@ -20,6 +20,7 @@ MakeDetector = Callable[..., skystill.Detector]
 Scene = tuple[Tensor, list[Targets]]
 SMALL: dict[str, dict[str, Any]] = {
     "hf_rtdetrv2_r18": {"num_queries": 20, "num_denoising": 4, "decoder_layers": 2},
+    "hf_rtdetrv2_lite0": {"num_queries": 20, "num_denoising": 4, "decoder_layers": 2},
     "hf_dfine_s": {"num_queries": 20, "num_denoising": 4, "decoder_layers": 2},
     "hf_detr_r50": {"num_queries": 20, "encoder_layers": 1, "decoder_layers": 1},
     "hf_deformable_detr_r50": {"num_queries": 20, "encoder_layers": 1, "decoder_layers": 2, "auxiliary_loss": True},
@@ -54,6 +55,16 @@ def test_a_preset_trains_predicts_and_is_kept_whole(preset: str, scene: Scene, t
     for one, other in zip(detector.eval().raw(images), again.raw(images), strict=True):
         assert torch.equal(one, other)
     assert len(detector.predict(images, Selection(score=0.0, keep=7))[0]) == 7
+
+
+def test_a_timm_backbone_is_found_by_its_name_and_takes_timms_weights(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    state = timm.create_model("tf_efficientnet_lite0").state_dict()
+    torch.save(state, tmp_path / "timm.pth")
+    detector = create("hf_rtdetrv2_lite0", ("ship",), str(tmp_path / "timm.pth"))
+    assert PRESETS["hf_rtdetrv2_lite0"].backbone == "tf_efficientnet_lite0"
+    backbone = detector.get_submodule("backbone")
+    assert all(torch.equal(value, state[name]) for name, value in backbone.state_dict().items())
 
 
 @pytest.mark.parametrize("name", ["rtdetr", "detr"])

@@ -96,9 +96,10 @@ def test_a_convolution_at_places_is_that_part_of_the_whole(seed: int, h: int, w:
         assert torch.allclose(a, b, atol=1e-4)
 
 
-def test_a_lic_that_has_learned_gives_at_places_what_it_gives_everywhere() -> None:
+@pytest.mark.parametrize("places", [torch.tensor([0, 6, 17, 34]), torch.arange(0, 35, 2)])
+def test_a_lic_that_has_learned_gives_at_few_or_many_places_what_it_gives_everywhere(places: Tensor) -> None:
     torch.manual_seed(0)
-    f, lic, places = torch.randn(2, 6, 5, 7), LIC(6, 5), torch.tensor([0, 6, 17, 34])
+    f, lic = torch.randn(2, 6, 5, 7), LIC(6, 5)
     torch.nn.init.normal_(lic.offset.weight)
     assert torch.allclose(lic(f, places), lic(f)[:, :, places], atol=1e-5)
 

@@ -38,7 +38,7 @@ class Fusion(nn.Module):
             here, above = gate.weight.split(x[i].shape[1], 1)  # type: ignore[operator]
             g = F.conv2d(x[i], here, gate.bias) + F.interpolate(F.conv2d(fused[0], above), size=size)  # type: ignore[arg-type]
             g = g.sigmoid()
-            fused.insert(0, g[:, :1] * x[i] + g[:, 1:] * up)
+            fused.insert(0, torch.addcmul(g[:, :1] * x[i], g[:, 1:], up))
             self._gates.insert(0, g)
         return fused
 

@@ -7,7 +7,7 @@ A deformable 3x3 convolution in which every tap looks where its cell's offsets p
 It is written as a weighted gather (`embedding_bag` over the four cells around each tap) and one matrix product: on a
 CPU about seven times as fast as torchvision's deform_conv2d, forward and backward together, and it can be evaluated
 at a sample of the places, which deform_conv2d cannot: the loss is a mean over places, so a random sample estimates it
-without bias. So are the offsets. B batch, C channels, H W cells, P places.
+without bias. B batch, C channels, H W cells, P places.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skystill.distillation.maps import columns
+
+# Of so many cells one place at most: then gathering its neighbours is faster than the convolution of the whole map.
+_SPARSE = 4
 
 
 class LIC(nn.Module):
@@ -32,8 +35,8 @@ class LIC(nn.Module):
 
     def forward(self, f: Tensor, places: Tensor | None = None) -> Tensor:
         """f: (B, C, H, W). places: (P,) flat cell indices, all cells when None. Returns (B, outputs, P)."""
-        if places is None:
-            return calibrate(f, self.offset(f), self.weight)
+        if places is None or _SPARSE * len(places) > f.shape[2] * f.shape[3]:
+            return calibrate(f, self.offset(f), self.weight, places)
         return deformed(f, conv_at(f, self.offset, places), self.weight, places)
 
 
@@ -102,7 +105,7 @@ def _matrix(weight: Tensor) -> Tensor:
 def _corners(offset: Tensor, places: Tensor, h: int, w: int) -> tuple[Tensor, Tensor]:
     """Flat index and bilinear share of the four cells around every tap, each (B, P, 9, 4), of offsets (B, 18, P);
     shares outside the map are 0."""
-    moved = offset.unflatten(1, (9, 2)).permute(0, 3, 1, 2)
+    moved = offset.reshape(len(offset), 9, 2, -1).permute(0, 3, 1, 2)
     grid = torch.arange(-1, 2, device=offset.device, dtype=offset.dtype)
     tap_y, tap_x = grid.repeat_interleave(3), grid.repeat(3)
     y = (places // w)[:, None] + tap_y + moved[..., 0]
