@@ -55,11 +55,12 @@ class Pyramid(nn.Module):
 def _fcos(body: Pyramid, outputs: int) -> nn.Module:
     anchors = AnchorGenerator(tuple((side,) for side in _STRIDES), ((1.0,),) * len(_STRIDES))
     head = FCOSHead(body.out_channels, 1, outputs, _DEPTH)
-    return detection.FCOS(body, outputs, anchor_generator=anchors, head=head)
+    model: nn.Module = detection.FCOS(body, outputs, anchor_generator=anchors, head=head)
+    return model
 
 
 def _fasterrcnn(body: Pyramid, outputs: int) -> nn.Module:
-    return detection.FasterRCNN(
+    model: nn.Module = detection.FasterRCNN(
         body,
         rpn_anchor_generator=AnchorGenerator(tuple((s,) for s in _SIDES), ((0.5, 1.0, 2.0),) * len(_SIDES)),
         rpn_post_nms_top_n_train=_PROPOSED,
@@ -69,6 +70,7 @@ def _fasterrcnn(body: Pyramid, outputs: int) -> nn.Module:
         box_predictor=FastRCNNPredictor(_HIDDEN, outputs),
         box_batch_size_per_image=_DRAWN,
     )
+    return model
 
 
 LIGHT: dict[str, Callable[[Pyramid, int], nn.Module]] = {"fcos_light": _fcos, "fasterrcnn_light": _fasterrcnn}
