@@ -145,7 +145,7 @@ def test_a_yolo_learns_from_either_by_the_verbs(place: Path, capsys: Capture) ->
         (["--detector.settings", "{in_chans: three}"], "in_chans"),
         (["--detector.preset", "ul_yolo11n", "--detector.settings", "{model: mine.yaml}"], "'mine.yaml' is unknown"),
         (["--detector.settings", "{backbone: resnet18}"], "ssdlite has its own, mobilenet_v3_large"),
-        (["--teacher.cache", "cache", *TWO_STAGE], "holds pyramids and dense heads only"),
+        (["--teacher.cache", "cache", *TWO_STAGE], "holds no second stages"),
         (["--method.name", "ld"], "the student's head has none. Methods that do without them: ltd"),
         (["--method.name", "crosskd"], "head cannot be opened"),
     ],

@@ -98,5 +98,5 @@ def test_a_two_stage_teacher_that_was_kept_teaches_a_one_stage_student_as_the_li
 def test_the_second_stage_of_a_two_stage_student_needs_the_live_teacher() -> None:
     teacher = make("fasterrcnn_light")
     distiller = skystill.Distiller(make("fasterrcnn_light"), teacher, skystill.LTD())
-    with pytest.raises(ConfigError, match="dense heads only; leave it away for this pair"):
+    with pytest.raises(ConfigError, match="holds no second stages and no black boxes; leave it away for this pair"):
         layout_of(distiller.ask_to_keep(teacher, scene()[0]))
