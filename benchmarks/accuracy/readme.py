@@ -1,4 +1,4 @@
-"""Writes the table at the top of the README from the result files.
+"""Writes the tables at the top of the README from the result files: two pairs whole, the others a row each.
 
 python benchmarks/accuracy/readme.py
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parents[2] / "README.md"
@@ -17,12 +18,19 @@ NAMES = {
     "alone": "student alone",
     "ltd": "student with LTD",
     "ltd_released": "with LTD as released",
+    "ltd regional": "with LTD, bound object by object",
+    "pkd+bckd": "with PKD and BCKD",
 }
+WHOLE = ("hit_uav_lite2_mnv3s", "synthetic_demo")
+
+
+def test_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for row in result["rows"] if row["split"] == "test" and "diverged" not in row]
 
 
 def table(path: Path) -> str:
     result = json.loads(path.read_text())
-    rows = [row for row in result["rows"] if row["split"] == "test" and "diverged" not in row]
+    rows = test_rows(result)
     lines = [
         f"Test split of {result['data']}, {result['pair']}:",
         "",
@@ -38,11 +46,33 @@ def table(path: Path) -> str:
     return "\n".join(lines) + f"\n\n{result['schedule']}. `{result['command']}`\n"
 
 
+def across(paths: list[Path]) -> str:
+    """One row a pair: how LTD does where the student, or the teacher, is of another family."""
+    lines = [
+        "Other families, test split, student alone and under LTD on the same schedule:",
+        "",
+        "| teacher and student | seeds | alone | with LTD | AP gain, by seed |",
+        "|---|--:|--:|--:|---|",
+    ]
+    for path in paths:
+        rows = test_rows(json.loads(path.read_text()))
+        alone, ltd = ({row["seed"]: row["ap"] for row in rows if row["method"] == m} for m in ("alone", "ltd"))
+        seeds = sorted(alone.keys() & ltd.keys())
+        means = [f"{statistics.mean(ap[seed] for seed in seeds):.1f}" for ap in (alone, ltd)]
+        gains = ", ".join(f"{ltd[seed] - alone[seed]:+.1f}" for seed in seeds)
+        lines.append(
+            f"| [{path.stem}]({path.relative_to(README.parent)}) | {len(seeds)} | {' | '.join(means)} | {gains} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     text = README.read_text()
     head, rest = text.split(START)
     _, tail = rest.split(END)
-    body = "\n".join(table(path) for path in sorted(RESULTS.glob("*.json")))
+    others = [path for path in sorted(RESULTS.glob("*.json")) if path.stem not in WHOLE]
+    parts = [table(RESULTS / f"{name}.json") for name in WHOLE] + ([across(others)] if others else [])
+    body = "\n".join(parts)
     README.write_text(f"{head}{START}\n\n{body}\n{END}{tail}")
 
 
