@@ -82,6 +82,44 @@ def test_several_run_at_once(tmp_path: Path) -> None:
     assert ["started" in line for line in said] == [True, True, True, False, False, False]
 
 
+def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path: Path, stand_in: list[list[str]]) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    jobs = make(tmp_path, "ltd", "pkd")
+    said: list[str] = []
+    with jobs[0].log.open("ab") as log, jobs[1].log.open("ab") as other:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        fcntl.flock(other, fcntl.LOCK_EX)
+
+        def say(line: str) -> None:
+            said.append(line)
+            if line.startswith("pkd, seed 0: done"):  # the others end: one had finished its run, one was killed
+                jobs[0].folder.mkdir()
+                (jobs[0].folder / "metrics.json").write_text("{}")
+                fcntl.flock(log, fcntl.LOCK_UN)
+                fcntl.flock(other, fcntl.LOCK_UN)
+
+        run_jobs(jobs, 1, say)
+    assert [line for line in said if "another process" in line] == [
+        f"{name}, seed 0: another process is at it" for name in ("alone", "ltd")
+    ]
+    assert [Path(words[4]).stem for words in stand_in] == ["pkd-seed0", "ltd-seed0"]
+
+
+def test_a_training_keeps_its_claim_when_its_benchmark_is_killed(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    (job, *_) = make(tmp_path, "slow")[1:]
+    log = launch._claim(job)
+    assert log is not None
+    process = launch._start(job, log, 0, 1)
+    assert log.closed
+    assert launch._claim(job) is None
+    process.kill()
+    process.wait()
+    again = launch._claim(job)
+    assert again is not None
+    again.close()
+
+
 def test_a_diverged_run_is_marked_and_the_others_go_on(tmp_path: Path, stand_in: list[list[str]]) -> None:
     jobs = make(tmp_path, "nan", "ltd")
     said: list[str] = []

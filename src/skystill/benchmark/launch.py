@@ -8,12 +8,18 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
 
 import torch
 
 from skystill.benchmark.plan import Job, check_same
 from skystill.errors import ConfigError, DivergedError, SkystillError
 from skystill.training.folder import LAST
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing keeps two benchmarks from the same run there
+    fcntl = None  # type: ignore[assignment]
 
 DIVERGED = "diverged.txt"
 _POLL = 0.2  # seconds between looks at the running processes
@@ -22,7 +28,8 @@ _POLL = 0.2  # seconds between looks at the running processes
 def run_jobs(jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) -> None:
     """Runs what is missing; a finished run is kept, one that was cut off goes on from its last whole epoch.
 
-    A run that diverged leaves diverged.txt in its folder and is not tried again. say: takes a line for the user.
+    Several benchmarks may share a folder: each takes the runs that no other process is at. A run that diverged leaves
+    diverged.txt in its folder and is not tried again. say: takes a line for the user.
     Errors: ConfigError when a folder holds a run of another recipe; SkystillError with the run's own line when one
     fails, after which the others are stopped. What they have done so far is kept.
     """
@@ -32,13 +39,25 @@ def run_jobs(jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) -> N
     if len(waiting) < len(jobs):
         say(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are there already")
     running: dict[subprocess.Popen[bytes], tuple[Job, int, float]] = {}
-    free = list(range(at_once))
+    free, elsewhere = list(range(at_once)), set[Job]()
     try:
         while waiting or running:
-            while waiting and free:
-                job, place = waiting.pop(0), free.pop(0)
-                running[_start(job, place, at_once)] = (job, place, time.perf_counter())
+            for job in list(waiting) if free else []:
+                log = _claim(job)
+                if log is None:
+                    if job not in elsewhere:
+                        say(f"{job.label}, seed {job.seed}: another process is at it")
+                    elsewhere.add(job)
+                    continue
+                waiting.remove(job)
+                if finished(job):  # by that other process
+                    log.close()
+                    continue
+                place = free.pop(0)
+                running[_start(job, log, place, at_once)] = (job, place, time.perf_counter())
                 say(f"{job.label}, seed {job.seed}: started, {job.log} follows it")
+                if not free:
+                    break
             time.sleep(_POLL)
             for process in [p for p in running if p.poll() is not None]:
                 job, place, start = running.pop(process)
@@ -56,14 +75,29 @@ def finished(job: Job) -> bool:
     return (job.folder / "metrics.json").is_file() or (job.folder / DIVERGED).is_file()
 
 
-def _start(job: Job, place: int, at_once: int) -> subprocess.Popen[bytes]:
+def _claim(job: Job) -> IO[bytes] | None:
+    """The run's log, locked for as long as the training that inherits it lives; None while another process has it."""
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    log = job.log.open("ab")
+    if fcntl is not None:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.close()
+            return None
+        except OSError:  # a file system without locks
+            pass
+    return log
+
+
+def _start(job: Job, log: IO[bytes], place: int, at_once: int) -> subprocess.Popen[bytes]:
     job.recipe.write(job.recipe_file)
     words = [sys.executable, "-m", "skystill", job.verb, str(job.recipe_file)]
     if job.verb == "distill":
         words.append("--no_doctor")  # who starts many runs looks once
     if (job.folder / LAST).is_file():
         words.append("--resume")
-    with job.log.open("ab") as log:
+    with log:
         return subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env=_environment(place, at_once))
 
 
