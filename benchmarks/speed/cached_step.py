@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -27,7 +25,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from ltd_step import CLASSES, truth
+from ltd_step import CLASSES, truth, write
 
 import skystill
 from skystill.distillation.cache import TeacherCache, layout_of, pack
@@ -160,15 +158,8 @@ def main() -> None:
     for stage in options.stage:
         rows.append(measure(argparse.Namespace(**{**vars(options), "stage": stage})))
         print(json.dumps(rows[-1]), flush=True)
-    result = {
-        "command": " ".join(["python", "benchmarks/speed/cached_step.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, 1 thread, torch {torch.__version__}, cpu",
-        "setting": f"crops of {options.size} px, batch {options.batch}, {options.objects} objects an image",
-        "rows": rows,
-    }
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+    setting = f"crops of {options.size} px, batch {options.batch}, {options.objects} objects an image"
+    write("cached_step", options.out, "cpu", rows, setting=setting)
 
 
 if __name__ == "__main__":

@@ -119,6 +119,21 @@ def measure(pair: tuple[str, str], arguments: argparse.Namespace) -> dict[str, A
     }
 
 
+def write(script: str, out: Path | None, device: str, rows: list[dict[str, Any]], **more: str) -> None:
+    """The result file: how it was made, on what, and the rows. Nothing where no file is wanted."""
+    count = torch.get_num_threads()
+    threads = f"{count} thread{'s' * (count > 1)}"
+    result = {
+        "command": " ".join(["python", f"benchmarks/speed/{script}.py", *sys.argv[1:]]),
+        "machine": f"{os.cpu_count()} cores, {threads}, torch {torch.__version__}, {device}",
+        **more,
+        "rows": rows,
+    }
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(result, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", default="ltd")
@@ -132,15 +147,7 @@ def main() -> None:
     for pair in PAIRS:
         rows.append(measure(pair, arguments))
         print(json.dumps(rows[-1]), flush=True)
-    result = {
-        "command": " ".join(["python", "benchmarks/speed/ltd_step.py", *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"{arguments.device}",
-        "rows": rows,
-    }
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    write("ltd_step", arguments.out, arguments.device, rows)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ teacher = skystill.wrap(lambda images: [skystill.Detections(...) for each image]
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -19,7 +20,24 @@ from skystill.structures import BoxKind, Detections, Knowledge, Output, Targets
 Ask = Callable[[Tensor], list[Detections]]
 
 
-class BlackBox(Detector):
+class Finder(Detector):
+    """A detector of which detections are known, by a function of the user's, and not what its head says everywhere."""
+
+    @abstractmethod
+    def _found(self, images: Tensor) -> list[Detections]:
+        """Detections of each image of (B, C, H, W), best first, after the function's own NMS."""
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, how: Selection | None = None) -> list[Detections]:
+        """What it finds. how: its least score and longest list count; NMS is the function's."""
+        return cut(self._found(images), how or Selection())
+
+    def raw(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """See `as_places`."""
+        return as_places(self._found(images), len(self.classes))
+
+
+class BlackBox(Finder):
     """A function of images (B, C, H, W) in 0..1 that gives each image's detections, after its own NMS.
 
     It can teach, by methods that compare predictions, and be measured. It cannot learn, and no file holds it. multiple:
@@ -42,15 +60,6 @@ class BlackBox(Detector):
             raise ConfigError("a black box can only teach: skystill knows no network of it to train.")
         found = self._found(images)
         return Output({}, Knowledge((), (), detections=found), found)
-
-    @torch.no_grad()
-    def predict(self, images: Tensor, how: Selection | None = None) -> list[Detections]:
-        """What it finds. how: its least score and longest list count; NMS is the function's."""
-        return cut(self._found(images), how or Selection())
-
-    def raw(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """See `as_places`."""
-        return as_places(self._found(images), len(self.classes))
 
     def config(self) -> dict[str, Any]:
         """Refused with ConfigError: no file can say how to build any function."""

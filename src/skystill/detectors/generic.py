@@ -16,12 +16,9 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from skystill.boxes.nms import Selection
-from skystill.detectors.base import Detector
-from skystill.detectors.blackbox import as_places, cut
+from skystill.detectors.blackbox import Finder
 from skystill.errors import ConfigError
 from skystill.structures import BoxKind, Detections, Knowledge, Output, Targets
 
@@ -29,7 +26,7 @@ Predict = Callable[[Any, Tensor], list[Detections]]
 Loss = Callable[[Any, Tensor, list[Targets]], dict[str, Tensor]]
 
 
-class GenericDetector(Detector):
+class GenericDetector(Finder):
     """A module whose layers are watched while its own functions run.
 
     features: names of layers (as in `model.named_modules()`) that give maps (B, C, H, W), with their strides in pixels.
@@ -106,15 +103,6 @@ class GenericDetector(Detector):
                     f"Its stride is about {round(images.shape[2] / found)}."
                 )
         return tuple(outputs[0] for outputs in seen.values())
-
-    @torch.no_grad()
-    def predict(self, images: Tensor, how: Selection | None = None) -> list[Detections]:
-        """What the model's own function finds. how: its least score and longest list count; NMS is the function's."""
-        return cut(self._found(images), how or Selection())
-
-    def raw(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """See `as_places`."""
-        return as_places(self._found(images), len(self.classes))
 
     def _found(self, images: Tensor) -> list[Detections]:
         self.check_bands(images)

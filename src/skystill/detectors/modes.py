@@ -1,11 +1,13 @@
-"""Parts of a model in another mode for a moment."""
+"""What surrounds a run of a foreign model: parts in another mode for a moment, and an error of torch in our words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
+
+from skystill.errors import ConfigError
 
 
 @contextmanager
@@ -19,3 +21,15 @@ def training(parts: Sequence[nn.Module], mode: bool) -> Iterator[None]:
     finally:
         for part, was in zip(parts, before, strict=True):
             part.training = was
+
+
+@contextmanager
+def norms_told(images: Tensor) -> Iterator[None]:
+    """A batch norm over one value, which torch refuses in training, as a ConfigError. images: (B, C, H, W)."""
+    try:
+        yield
+    except ValueError as error:
+        sides = f"{images.shape[2]} x {images.shape[3]} px"
+        raise ConfigError(
+            f"batch norm has one value a channel: {len(images)} image of {sides}. Give a batch of 2 or more."
+        ) from error

@@ -10,7 +10,7 @@ import torch
 from skystill.boxes.nms import Selection, select_batch
 from skystill.distillation.views import at_anchors
 from skystill.errors import ConfigError
-from skystill.structures import Dense, Detections, Knowledge, Queries
+from skystill.structures import Dense, Detections, Knowledge
 
 
 @torch.no_grad()
@@ -29,22 +29,9 @@ def detections_of(knowledge: Knowledge, how: Selection | None = None) -> list[De
     if knowledge.dense is not None:
         return _of_dense(knowledge.dense, how)
     if knowledge.queries is not None:
-        return _of_queries(knowledge.queries, how)
+        return select_batch(knowledge.queries.scores(), knowledge.queries.boxes.float(), how, nms=False)
     raise ConfigError("what the teacher finds is unknown: skystill knows layers of it but not its head.")
 
 
 def _of_dense(dense: Dense, how: Selection) -> list[Detections]:
     return select_batch(dense.scores(), dense.boxes.float(), how)
-
-
-def _of_queries(queries: Queries, how: Selection) -> list[Detections]:
-    """A query may give one detection for each class."""
-    found = []
-    for score, boxes in zip(queries.scores(), queries.boxes, strict=True):
-        value, order = score.flatten().sort(descending=True, stable=True)
-        count = min(how.keep, int((value >= how.score).sum()))
-        value, order = value[:count], order[:count]
-        classes = score.shape[1]
-        place = order.div(classes, rounding_mode="floor")
-        found.append(Detections(boxes[place].float(), value, order % classes))
-    return found

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from skystill.boxes.nms import Selection, clip_to_images, select
 from skystill.boxes.obb import hbb_to_obb
+from skystill.detectors.blackbox import as_places
 from skystill.distillation.found import detections_of
 from skystill.distillation.roles import said
 from skystill.structures import Detections, Knowledge, Targets
@@ -75,8 +76,7 @@ def _joined(found: Sequence[Detections]) -> Detections:
     boxes, score, label = (torch.cat([getattr(f, name) for f in found]) for name in ("boxes", "scores", "labels"))
     if len(boxes) == 0:
         return found[0]
-    scores = torch.zeros(len(boxes), int(label.max()) + 1, device=boxes.device)
-    scores[torch.arange(len(boxes), device=boxes.device), label] = score
+    (scores,), _ = as_places([Detections(boxes, score, label)], int(label.max()) + 1)
     return select(scores, boxes, Selection(score=max(float(score.min()), 1e-9)))
 
 

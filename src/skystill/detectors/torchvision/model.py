@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skystill.detectors.base import Detector
+from skystill.detectors.modes import norms_told
 from skystill.detectors.torchvision.config import TorchvisionConfig
 from skystill.errors import ConfigError
 from skystill.structures import Targets
@@ -76,13 +77,8 @@ class TorchvisionDetector(Detector):
         lack = [max(0, self.least - side) for side in images.shape[2:]]
         if any(lack):
             images = F.pad(images, (0, lack[1], 0, lack[0]))
-        try:
+        with norms_told(images):
             maps = self.model.backbone(images)
-        except ValueError as error:  # a batch norm over one value, which torch refuses in training
-            sides = f"{images.shape[2]} x {images.shape[3]} px"
-            raise ConfigError(
-                f"batch norm has one value a channel: {len(images)} image of {sides}. Give a batch of 2 or more."
-            ) from error
         return images, _by_name(maps)
 
     def truth(self, targets: list[Targets]) -> list[dict[str, Tensor]]:

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from skystill.detectors.base import Detector
 from skystill.detectors.gfl.head import anchors, decode, from_distances
-from skystill.detectors.modes import training
+from skystill.detectors.modes import norms_told, training
 from skystill.detectors.ultralytics.config import UltralyticsConfig
-from skystill.errors import ConfigError
 from skystill.structures import Dense, Knowledge, Output, Targets
 
 Branch = dict[str, Any]  # of a head: "boxes" (B, 4 R, N), "scores" (B, K, N), "feats", the maps that it saw
@@ -102,14 +101,9 @@ class UltralyticsDetector(Detector):
     def _run(self, images: Tensor) -> dict[str, Branch]:
         """What the heads say, by the names that ultralytics gives them."""
         self.check_bands(images)
-        try:
-            with training([self.head], True):  # its predictions as they are in training, not yet decoded and cut
-                found: Branch = self.model(images)
-        except ValueError as error:  # a batch norm over one value, which torch refuses in training
-            sides = f"{images.shape[2]} x {images.shape[3]} px"
-            raise ConfigError(
-                f"batch norm has one value a channel: {len(images)} image of {sides}. Give a batch of 2 or more."
-            ) from error
+        # Its predictions as they are in training, not yet decoded and cut.
+        with norms_told(images), training([self.head], True):
+            found: Branch = self.model(images)
         return found if "one2many" in found else {"one2many": found}
 
     def _dense(self, branch: Branch) -> Dense:
