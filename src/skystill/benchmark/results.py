@@ -90,7 +90,7 @@ def _teacher_rows(recipe: Recipe) -> Iterable[Row]:
         for split in ("val", "test"):
             if split in notes:
                 yield {"method": TEACHER, "seed": notes.get("seed"), "split": split} | {
-                    name: notes[split].get(name) for name in FIGURES
+                    name: notes[split].get(name) for name in (*FIGURES, "per_class")
                 }
 
 
@@ -136,9 +136,7 @@ def _summary(
             name: {"mean": _mean([s[name] for s in scores]), "std": _std([s[name] for s in scores])} for name in FIGURES
         },
         "per_class": {name: _mean([s["per_class"][name]["ap"] for s in scores]) for name in data.classes},
-        "errors": _errors(
-            [evaluate_errors(seen[job], truth, data.classes, job.recipe.trainer.max_dets) for job in mine]
-        ),
+        "errors": _errors([_breakdown(job, metrics[job][split], seen[job], truth, data) for job in mine]),
         **costs,
     }
     alone = {job.seed: job for job in done if job.label == ALONE}

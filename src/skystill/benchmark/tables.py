@@ -56,10 +56,10 @@ def ahead_table(result: dict[str, Any]) -> TableData | None:
 
 def class_table(result: dict[str, Any]) -> TableData:
     """Mean AP of each class, a row a method."""
-    rows = [
-        [name, *(text_of(found["per_class"][c]) for c in result["classes"])]
-        for name, found in ((name, result["methods"][name]) for name in _ranked(result["methods"]))
-    ]
+    methods = result["methods"]
+    known = [("teacher", r["per_class"]) for r in _teacher(result) if r.get("per_class")]
+    known += [(name, methods[name]["per_class"]) for name in _ranked(methods)]
+    rows = [[name, *(text_of(points.get(c)) for c in result["classes"])] for name, points in known]
     return TableData(("method", *result["classes"]), rows, None, "AP by class, mean over seeds")
 
 
@@ -75,7 +75,7 @@ def error_table(result: dict[str, Any]) -> TableData:
         ]
         for name, m in ((name, methods[name]) for name in _ranked(methods))
     ]
-    head = ("method", *first["dap50"], *(f"missed {size}" for size in first["missed"]))
+    head = ("method", *first["dap50"], *(f"missed {size[0].upper()}" for size in first["missed"]))
     return TableData(head, rows, None, "points of AP50 lost by kind of error; share of objects missed by size")
 
 

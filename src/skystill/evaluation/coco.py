@@ -45,6 +45,10 @@ class CocoScores:
         """The seven figures of the whole set, without classes and curves: what a training loop logs."""
         return {name: getattr(self, name) for name in ("ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l", "ar")}
 
+    def by_class(self) -> dict[str, float | None]:
+        """AP of each class; None where no object counts."""
+        return {name: _none(row["ap"]) for name, row in self.per_class.items()}
+
     def as_dict(self) -> dict[str, Any]:
         """A dict that JSON can hold: nan becomes None, curves are rounded to four digits."""
         return {

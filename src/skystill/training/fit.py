@@ -142,7 +142,9 @@ def _finish(recipe: Recipe, method: str, folder: Path, task: Task, data: DataMod
     seen = {s: collect(detector, data, s, recipe.trainer.max_dets, device) for s in splits if s in data.datasets}
     scores = {split: found.compute() for split, found in seen.items()}
     errors = {s: evaluate_errors(v.detections, v.targets, v.classes, v.max_dets).as_dict() for s, v in seen.items()}
-    notes: dict[str, Any] = {split: found.summary() for split, found in scores.items()}
+    notes: dict[str, Any] = {
+        split: {**found.summary(), "per_class": found.by_class()} for split, found in scores.items()
+    }
     save(detector, folder / "student.safetensors", {"method": method, "seed": recipe.seed, **notes})
     metrics: dict[str, Any] = {
         "name": recipe.name or folder.name,
