@@ -6,8 +6,8 @@ from skystill.distillation.method import Method
 from skystill.distillation.methods import METHODS, make_method
 from skystill.testing import MethodContract
 
-# Random adapters, fusions or masks stand between a student and its like.
-RANDOM = {"ltd", "ltd_released", "mgd", "reviewkd", "semckd", "sl2"}
+# Random adapters, fusions or masks stand between a student and its like, or other levels do.
+RANDOM = {"ltd", "ltd_plus", "ltd_released", "mgd", "reviewkd", "semckd", "sl2"}
 
 
 class TestMethods(MethodContract):

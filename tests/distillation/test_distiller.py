@@ -12,7 +12,7 @@ import skystill
 from skystill.detectors.gfl import GFL
 from skystill.detectors.weights import create
 from skystill.distillation.distiller import Distiller, inherit, pad_together
-from skystill.distillation.ltd import LTD, LTDReleased
+from skystill.distillation.ltd import LTD, LTDPlus, LTDReleased
 from skystill.distillation.method import Method
 from skystill.distillation.roles import Role
 from skystill.errors import ConfigError
@@ -21,7 +21,7 @@ from skystill.structures import Knowledge, Targets
 MakeGFL = Callable[..., GFL]
 METHODS: dict[str, Callable[[], Method]] = {
     "ltd": lambda: LTD(width=8, dim=8, places=64),
-    "ltd related": lambda: LTD("related"),
+    "ltd_plus": LTDPlus,
     "ltd_released": LTDReleased,
 }
 PAIRS: dict[str, tuple[dict[str, object], dict[str, object]]] = {

@@ -1,6 +1,6 @@
 import pytest
 
-from skystill.distillation.ltd import LTD, LTDReleased
+from skystill.distillation.ltd import LTD, LTDPlus, LTDReleased
 from skystill.distillation.methods import METHODS, make_method
 from skystill.errors import ConfigError
 
@@ -10,6 +10,9 @@ def test_methods_are_made_by_name_with_their_settings() -> None:
     assert isinstance(method, LTD)
     assert (method.binding, method.loc, method.fade) == ("explicit", 0.5, (0.1, 0.2))
     assert isinstance(make_method("ltd_released"), LTDReleased)
+    plus = make_method("ltd_plus", {"loc": 0.2})
+    assert isinstance(plus, LTDPlus)
+    assert (plus.binding, plus.loc, plus.background) == ("related", 0.2, 1.0)
 
 
 def test_every_method_can_be_made_without_settings() -> None:
@@ -25,6 +28,7 @@ def test_every_method_can_be_made_without_settings() -> None:
         ("ltd", {"binding": "tight"}, "'tight' is unknown; choose fusion, lic"),
         ("ltd", {"regions": "one"}, "'one' are unknown; choose disentangled or shared"),
         ("ltd_released", {"binding": "lic"}, "no setting 'binding'"),
+        ("ltd_plus", {"binding": "lic"}, "no setting 'binding'; its settings are ccd"),
     ],
 )
 def test_unknown_names_are_told_with_the_known_ones(

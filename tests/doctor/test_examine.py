@@ -53,7 +53,7 @@ def test_every_look_is_told(recipe: Recipe) -> None:
     assert states == dict.fromkeys(checks, "green") | {"accuracy": "yellow"}  # untrained
     assert "4 train, 3 val, 64 test images" in found["data"].says
     assert "8/16 <- 8/24" in found["pair"].says
-    assert "ltd, ltd_released, fitnet" in found["method"].says
+    assert "ltd, ltd_plus, ltd_released, fitnet" in found["method"].says
     assert "3 of 3 val images" in found["accuracy"].says
     assert "ccd" in found["losses"].says
     assert "2 steps an epoch" in found["time"].says

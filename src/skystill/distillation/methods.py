@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 
 from skystill.distillation.combined import Combined
-from skystill.distillation.ltd import LTD, LTDReleased
+from skystill.distillation.ltd import LTD, LTDPlus, LTDReleased
 from skystill.distillation.method import Method
 from skystill.distillation.peers.bckd import BCKD
 from skystill.distillation.peers.crosskd import CrossKD
@@ -23,6 +23,7 @@ from skystill.errors import ConfigError
 
 METHODS: dict[str, type[Method]] = {
     "ltd": LTD,
+    "ltd_plus": LTDPlus,
     "ltd_released": LTDReleased,
     "fitnet": FitNet,
     "pkd": PKD,

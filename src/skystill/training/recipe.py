@@ -110,8 +110,8 @@ class MethodConfig:
     """How to teach.
 
     Args:
-        name: ltd (the paper's, done cleanly), ltd_released (what its authors ran) or a peer such as pkd; several at
-            once are joined by +, e.g. pkd+bckd.
+        name: ltd (the paper's, done cleanly), ltd_plus (what we made of it), ltd_released (what its authors ran) or a
+            peer such as pkd; several at once are joined by +, e.g. pkd+bckd.
         settings: the method's own settings, e.g. {binding: both, ccd: 3.0}; of several, by method: {pkd: {weight: 5}}.
         weights: a factor for all terms of a method, e.g. {pkd: 3.0}; 1 where none is given.
     """

@@ -114,12 +114,23 @@ def test_bound_by_hand() -> None:
     assert bound(alpha, d).item() == pytest.approx((0.25 + 1.5 + 0.5) / 2)
 
 
-def test_relatedness_prefers_the_related_level_and_teaches_nothing() -> None:
-    d = torch.tensor([[[0.2, 0.6]]], requires_grad=True)
-    alpha = relatedness(d, torch.tensor([[1.0, 0.0]]), tau=0.2, rho=0.5)
-    a, b = math.exp(0.8 / 0.2 - 0.5), math.exp(0.4 / 0.2)
-    assert alpha.flatten().tolist() == pytest.approx([a / (a + b), b / (a + b)])
+def test_relatedness_by_hand_teaches_nothing() -> None:
+    d = torch.tensor([[[0.2, 0.6], [0.4, 0.2]]], requires_grad=True)
+    alpha = relatedness(d, torch.tensor([[1.0, 0.0], [0.0, 1.0]]), tau=0.2, rho=0.5)
+    first, second = math.exp((0.3 - 0.2) / 0.2 - 0.5), math.exp((0.4 - 0.6) / 0.2)
+    assert alpha[0, 0].tolist() == pytest.approx([first / (first + second), second / (first + second)])
+    first, second = math.exp((0.3 - 0.4) / 0.2), math.exp((0.4 - 0.2) / 0.2 - 0.5)
+    assert alpha[0, 1].tolist() == pytest.approx([first / (first + second), second / (first + second)])
     assert not alpha.requires_grad
+
+
+def test_a_level_that_is_easy_for_all_gains_no_weight() -> None:
+    d = torch.tensor([[[0.3, 0.7, 0.6], [0.7, 0.3, 0.6], [0.8, 0.7, 0.5]]])
+    easier = d - torch.tensor([0.0, 0.0, 0.45])
+    gap = level_gap((8, 16, 32), (8, 16, 32))
+    alpha = relatedness(d, gap, 0.2, 0.5)
+    assert torch.allclose(alpha, relatedness(easier, gap, 0.2, 0.5), atol=1e-6)
+    assert alpha[0].argmax(1).tolist() == [0, 1, 2]
 
 
 def test_alpha_does_not_collapse_when_teacher_levels_differ_in_magnitude() -> None:

@@ -57,6 +57,22 @@ def test_semantics_by_hand(pair: tuple[Dense, Dense, Tensor]) -> None:
     assert semantic_loss(student, teacher, region).item() == pytest.approx(total / norm, rel=1e-4)
 
 
+def test_background_is_heard_by_its_weight(pair: tuple[Dense, Dense, Tensor]) -> None:
+    student, teacher, region = pair
+    inside = semantic_loss(student, teacher, region)
+    norm = sum(max(sigmoid(z) for z in teacher.logits[b, p].tolist()) for b, p in spots(region))
+    outside = 0.0
+    for b, p in spots(~region):
+        for z_s, z_t in zip(student.logits[b, p].tolist(), teacher.logits[b, p].tolist(), strict=True):
+            p_s, p_t = sigmoid(z_s), sigmoid(z_t)
+            outside -= abs(p_t - p_s) * (p_t * math.log(p_s) + (1 - p_t) * math.log(1 - p_s))
+    heard = semantic_loss(student, teacher, region, background=0.3)
+    assert heard.item() == pytest.approx(inside.item() + 0.3 * outside / norm, rel=1e-4)
+    nowhere = torch.zeros_like(region)
+    assert semantic_loss(student, teacher, nowhere) == 0
+    assert semantic_loss(student, teacher, nowhere, background=1.0) > 0
+
+
 def test_semantics_of_softmax_heads_by_hand(pair: tuple[Dense, Dense, Tensor]) -> None:
     student, teacher, region = pair
     student, teacher = replace(student, activation="softmax"), replace(teacher, activation="softmax")

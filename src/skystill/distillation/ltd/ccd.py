@@ -126,12 +126,15 @@ def bound(alpha: Tensor, distances: Tensor) -> Tensor:
 
 
 def relatedness(distances: Tensor, gap: Tensor, tau: float, rho: float) -> Tensor:
-    """alpha from what is measured instead of learned: softmax_j((1 - d_ij) / tau - rho gap_ij), without gradient.
+    """alpha from what is measured instead of learned, without gradient:
+    softmax_j((mean_i d_ij - d_ij) / tau - rho gap_ij), distances (B, L_s, L_t).
 
     1 - d is the inner product of standardised features, so related levels get weight while no loss can buy itself an
-    easy one.
+    easy one. A teacher level that every student level resembles at once, for it says little (a deep level draws the
+    pattern of its padding), is only easy: what counts is how much nearer than the others a student level is to it.
     """
-    return ((1 - distances.detach()) / tau - rho * gap).softmax(2)
+    far = distances.detach()
+    return ((far.mean(1, keepdim=True) - far) / tau - rho * gap).softmax(2)
 
 
 class ImplicitBinding(nn.Module):

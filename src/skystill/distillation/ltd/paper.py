@@ -41,7 +41,7 @@ class LTD(Method):
     regions: "disentangled" teaches each task in its own region, "shared" both tasks in the two regions together.
     ccd, sem, loc: weights of the terms; 0 leaves a term out. warmup: share of the training over which CCD grows in.
     width, places: see ImplicitBinding. gamma, rho, dim, tau_bind: see ccd.py. core, sure, low: see regions.py.
-    tau_loc: L_loc's T. focus: see RegionalBinding.
+    background: weight of L_sem outside R_sem. tau_loc: L_loc's T. focus: see RegionalBinding.
 
     Returns the terms "ccd", "gates" (binding "both"), "sem" and "loc". Of a two-stage student these last two teach the
     first stage, and "roi_sem" and "roi_loc" the second, on the student's proposals. Of a set predictor they teach the
@@ -65,6 +65,7 @@ class LTD(Method):
         core: float = 0.5,
         sure: float = 0.3,
         low: float = 0.25,
+        background: float = 0.0,
         tau_loc: float = 10.0,
         regions: RegionsOf = "disentangled",
         focus: float = 0.5,
@@ -86,7 +87,7 @@ class LTD(Method):
             tau_bind,
         )
         self.fade, self.warmup, self.focus = fade, warmup, focus
-        self.core, self.sure, self.low, self.tau_loc = core, sure, low, tau_loc
+        self.core, self.sure, self.low, self.background, self.tau_loc = core, sure, low, background, tau_loc
         self.implicit: ImplicitBinding | None = None
         self.explicit: CrossDistances | None = None
         self.regional: RegionalBinding | None = None
@@ -139,7 +140,7 @@ class LTD(Method):
         """TASD at the places of a dense head."""
         regions, terms = self._regions(dense_t, targets), {}
         if self.sem:
-            terms["sem"] = self.sem * semantic_loss(dense_s, dense_t, regions.sem)
+            terms["sem"] = self.sem * semantic_loss(dense_s, dense_t, regions.sem, background=self.background)
         if self.loc:
             if dense_s.edges is not None and dense_t.edges is not None:
                 terms["loc"] = self.loc * localization_loss(dense_s, dense_t, regions.loc, self.tau_loc)
@@ -156,7 +157,7 @@ class LTD(Method):
             sem = loc = sem | loc
         terms = {}
         if self.sem:
-            terms["sem"] = self.sem * semantic_loss(dense_s, dense_t, sem)
+            terms["sem"] = self.sem * semantic_loss(dense_s, dense_t, sem, background=self.background)
         if self.loc:
             terms["loc"] = self.loc * box_imitation_loss(dense_s, dense_t, loc)
         return terms

@@ -4,6 +4,7 @@ Classification is distilled at objects' cores and where the teacher is sure, loc
 around them:
 
 L_sem = 1/Z_sem sum_{R_sem} |p_t - p_s| BCE(s, p_t)     (BCKD's form, ICCV 2023; KL with temperature for softmax heads)
+        and, where background has a weight, that times the same sum over all other places
 L_loc = 1/Z_loc sum_{R_loc} sum_e c_e T^2 KL(softmax(d_t / T) || softmax(d_s / T))
         (LD, CVPR 2022, with the teacher's certainty of each edge, c_e = 1 - H(softmax d_t) / log(n+1), mean 1)
 
@@ -27,18 +28,24 @@ from skystill.errors import ConfigError
 from skystill.structures import Dense
 
 
-def semantic_loss(dense_s: Dense, dense_t: Dense, region: Tensor, tau: float = 2.0) -> Tensor:
+def semantic_loss(dense_s: Dense, dense_t: Dense, region: Tensor, tau: float = 2.0, background: float = 0.0) -> Tensor:
     """L_sem over region (B, N) bool, a scalar. Z_sem is the sum of the teacher's best scores there, at least 1.
 
-    tau: temperature, for softmax heads only. An empty region gives 0.
+    tau: temperature, for softmax heads only. background: weight of the places outside the region, which leave Z_sem as
+    it is. An empty region gives 0 without them.
     """
-    z_s, z_t = dense_s.logits[region].float(), dense_t.logits[region].float()
-    total = dense_t.scores()[region].amax(1).sum() if len(z_t) else z_t.new_zeros(())
+    total = (
+        dense_t.scores()[region].amax(1).sum() if region.any() else dense_t.logits.new_zeros((), dtype=torch.float32)
+    )
     norm = mean_over_workers(total).clamp(min=1)
+    heard = region | (background > 0)
+    z_s, z_t = dense_s.logits[heard].float(), dense_t.logits[heard].float()
+    weight = torch.where(region[heard], 1.0, background)[:, None]
     if dense_t.activation == "softmax":
-        return tau**2 * F.kl_div((z_s / tau).log_softmax(1), (z_t / tau).softmax(1), reduction="sum") / norm
+        kl = F.kl_div((z_s / tau).log_softmax(1), (z_t / tau).softmax(1), reduction="none")
+        return tau**2 * (weight * kl).sum() / norm
     p_s, p_t = z_s.sigmoid(), z_t.sigmoid()
-    gap = (p_t - p_s).abs()
+    gap = weight * (p_t - p_s).abs()
     return (gap * F.binary_cross_entropy_with_logits(z_s, p_t, reduction="none")).sum() / norm
 
 

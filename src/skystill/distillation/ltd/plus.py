@@ -1,0 +1,45 @@
+"""Preset `plus`: LTD as it did best on HIT-UAV's validation flights (docs/results.md).
+
+Against `paper`: a binding that is measured (`relatedness` in ccd.py) in the place of LIC, so that no module of training
+alone learns what the student should; every cell of a crop in the place of a sample, for background is most of what
+there is to be told apart; semantics heard outside R_sem too; less weight for localization.
+"""
+
+from __future__ import annotations
+
+from skystill.distillation.ltd.paper import LTD
+
+
+class LTDPlus(LTD):
+    """LTD with the binding "related". Its settings and terms are those of LTD."""
+
+    def __init__(
+        self,
+        ccd: float = 10.0,
+        sem: float = 1.0,
+        loc: float = 0.1,
+        places: int = 16384,
+        rho: float = 0.5,
+        tau_bind: float = 0.2,
+        warmup: float = 0.0,
+        core: float = 0.5,
+        sure: float = 0.3,
+        low: float = 0.25,
+        background: float = 1.0,
+        tau_loc: float = 10.0,
+    ) -> None:
+        super().__init__(
+            "related",
+            ccd=ccd,
+            sem=sem,
+            loc=loc,
+            places=places,
+            rho=rho,
+            tau_bind=tau_bind,
+            warmup=warmup,
+            core=core,
+            sure=sure,
+            low=low,
+            background=background,
+            tau_loc=tau_loc,
+        )
