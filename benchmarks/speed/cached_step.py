@@ -20,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -145,7 +146,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--method", default="ltd")
+    parser.add_argument("--method", nargs="+", default=["ltd", "ltd_plus"])
     parser.add_argument("--stage", nargs="+", choices=tuple(SHARES), default=list(SHARES))
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batch", type=int, default=8)
@@ -155,8 +156,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
-    for stage in options.stage:
-        rows.append(measure(argparse.Namespace(**{**vars(options), "stage": stage})))
+    for method, stage in product(options.method, options.stage):
+        rows.append(measure(argparse.Namespace(**{**vars(options), "method": method, "stage": stage})))
         print(json.dumps(rows[-1]), flush=True)
     setting = f"crops of {options.size} px, batch {options.batch}, {options.objects} objects an image"
     write("cached_step", options.out, "cpu", rows, setting=setting)
