@@ -1,4 +1,4 @@
-"""Preset `plus`: LTD as it did best on HIT-UAV's validation flights (docs/results.md).
+"""Preset `plus`: LTD with the changes that measurements on HIT-UAV pointed to (docs/results.md).
 
 Against `paper`: a binding that is measured (`relatedness` in ccd.py) in the place of LIC, so that no module of training
 alone learns what the student should; every cell of a crop in the place of a sample, for background is most of what
