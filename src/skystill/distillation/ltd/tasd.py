@@ -34,10 +34,7 @@ def semantic_loss(dense_s: Dense, dense_t: Dense, region: Tensor, tau: float = 2
     tau: temperature, for softmax heads only. background: weight of the places outside the region, which leave Z_sem as
     it is. An empty region gives 0 without them.
     """
-    total = (
-        dense_t.scores()[region].amax(1).sum() if region.any() else dense_t.logits.new_zeros((), dtype=torch.float32)
-    )
-    norm = mean_over_workers(total).clamp(min=1)
+    norm = mean_over_workers(dense_t.scores()[region].amax(1).sum()).clamp(min=1)
     heard = region | (background > 0)
     z_s, z_t = dense_s.logits[heard].float(), dense_t.logits[heard].float()
     weight = torch.where(region[heard], 1.0, background)[:, None]
