@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skystill.cli.recipes import parse_recipe, recipe_parser
 from skystill.data.synthetic import CLASSES
 from skystill.detectors.weights import create, load, read_header, save
 from skystill.errors import ConfigError, DivergedError, WeightsError
 from skystill.evaluation.coco import CocoEvaluator, CocoScores
+from skystill.structures import Batch
 from skystill.training import fit
 from skystill.training.recipe import MethodConfig, Recipe
 from skystill.training.task import Task, Train
@@ -353,3 +354,25 @@ def test_folders_that_cannot_be_used_are_told(make_recipe: Make, tmp_path: Path)
     with pytest.raises(ConfigError, match=r"no checkpoint to resume from\. Leave --resume away"):
         fit.train(make_recipe("fresh"), resume=True)
     assert not (tmp_path / "fresh").exists()
+
+
+def test_bfloat16_on_a_cpu_leaves_depthwise_convolutions_out(
+    make_recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, set[torch.dtype]] = {"depthwise": set(), "dense": set()}
+    losses = Train.losses
+
+    def watched(self: Train, batch: Batch) -> dict[str, Tensor]:
+        for module in self.detector.modules():
+            if isinstance(module, nn.Conv2d):
+                mine = seen["depthwise" if module.groups == module.in_channels > 1 else "dense"]
+                module.register_forward_hook(lambda _module, _inputs, output, mine=mine: mine.add(output.dtype))
+        return losses(self, batch)
+
+    monkeypatch.setattr(Train, "losses", watched)
+    recipe = make_recipe(ema=0.9)
+    recipe.trainer.precision = "bf16-mixed"
+    folder = fit.train(recipe)
+    assert seen["depthwise"] == {torch.float32}
+    assert torch.bfloat16 in seen["dense"]
+    assert all(value.dtype != torch.bfloat16 for value in weights(folder / "student.safetensors").values())

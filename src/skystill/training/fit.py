@@ -36,6 +36,7 @@ from skystill.training.folder import run_folder
 from skystill.training.inside import Inside
 from skystill.training.lessons import fill_caches
 from skystill.training.loop import make_trainer, run_loop
+from skystill.training.precision import keep_depthwise_in_float32
 from skystill.training.recipe import Recipe
 from skystill.training.scoring import collect, typical_cost
 from skystill.training.task import Distill, Task, Train, freeze_stages
@@ -84,6 +85,8 @@ def _run(recipe: Recipe, method: str, resume: bool) -> Path:
     compares = recipe.trainer.epochs > recipe.trainer.val_every and "val" in data.datasets
     inside = [Inside(folder / "inside", recipe.trainer.inspect_every)] if recipe.trainer.inspect_every else []
     trainer = make_trainer(recipe, folder, [timer, *([best] if compares else []), *inside])
+    if recipe.trainer.precision == "bf16-mixed" and trainer.strategy.root_device.type == "cpu":
+        keep_depthwise_in_float32(detector)
     if isinstance(task, Distill) and recipe.teacher.cache is not None:
         task.distiller.use_caches(
             fill_caches(task.distiller, recipe.teacher, data, trainer.strategy.root_device, recipe.seed)
@@ -172,7 +175,8 @@ def _teacher(path: str) -> dict[str, Any]:
 def machine() -> str:
     """Processor, threads and accelerator, in words."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    cores = f"{os.cpu_count()} cores, {threads} thread{'s' * (threads > 1)}"
     return ", ".join(filter(None, [f"{platform.machine()} {platform.system()}", _processor(), cores, gpu]))
 
 
