@@ -152,20 +152,24 @@ class Queries:
 
 MapPair = tuple[Tensor, Tensor]  # of one level, for classes and for boxes
 Finish = Callable[[Sequence[MapPair], Sequence[int]], Dense]
+Open = Callable[[Sequence[Tensor]], tuple[MapPair, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class HeadView:
     """A dense head of two towers, for classes and for boxes, opened before the last convolution of each.
 
-    width: C of the maps there. finish: such maps, and the head's level that each pair is of, to predictions at these
-    levels; it runs the head's own layers, whatever weights they have by then. maps: a pair of (B, C, H_l, W_l) for each
-    level, fine to coarse; empty for a head that has not run, and for a teacher's, whose maps nobody needs.
+    widths: C of the maps there, of both towers. open: a pyramid to such maps. finish: such maps, and the head's level
+    that each pair is of, to predictions at these levels. Both run the head's own layers, whatever weights they have by
+    then. maps: a pair of (B, C, H_l, W_l) for each level, fine to coarse; empty for a head that has not run. shared:
+    whether the towers of all levels are the same.
     """
 
-    width: int
+    widths: tuple[int, int]
+    open: Open
     finish: Finish
     maps: tuple[MapPair, ...] = ()
+    shared: bool = True
 
 
 Judge = Callable[[Sequence[Tensor], Sequence[Tensor]], tuple[Tensor, Tensor]]
@@ -214,8 +218,10 @@ class Knowledge:
     scope: Scope | None = None
 
     def detach(self) -> Knowledge:
-        """The same knowledge without gradient, and without the maps in the middle of the head."""
-        queries, stages = self.queries, self.stages
+        """The same knowledge without gradient."""
+        queries, stages, head = self.queries, self.stages, self.head
+        if head is not None:
+            head = replace(head, maps=tuple((c.detach(), b.detach()) for c, b in head.maps))
         if queries is not None:
             queries = replace(queries, logits=queries.logits.detach(), boxes=queries.boxes.detach())
         return replace(
@@ -224,7 +230,7 @@ class Knowledge:
             dense=None if self.dense is None else self.dense.detach(),
             queries=queries,
             stages=None if stages is None else replace(stages, first=stages.first.detach()),
-            head=None if self.head is None else replace(self.head, maps=()),
+            head=head,
         )
 
 

@@ -56,6 +56,12 @@ def test_terms_are_those_of_the_methods_alone_times_the_weights(
         assert found[term].item() == pytest.approx(value.item(), rel=1e-6)
 
 
+def test_it_needs_what_any_of_them_needs() -> None:
+    plain, inside = Combined({"watched": Watched(1)}), make_method("pkd+ltd_plus", {"ltd_plus": {"towers": 1.0}})
+    assert (plain.head_maps, inside.head_maps) == (False, True)
+    assert not make_method("bckd+ld").features
+
+
 def test_shared_names_are_told_apart_and_nothing_is_lost(
     make_knowledge: MakeKnowledge, two_images: list[Targets]
 ) -> None:

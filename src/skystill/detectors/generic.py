@@ -11,14 +11,14 @@ detector = skystill.wrap(
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from skystill.detectors.blackbox import Finder
+from skystill.detectors.modes import watched
 from skystill.errors import ConfigError
 from skystill.structures import BoxKind, Detections, Knowledge, Output, Targets
 
@@ -62,7 +62,7 @@ class GenericDetector(Finder):
     def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
         """The losses when targets are given, else detections; both with the knowledge of what the layers gave."""
         self.check_bands(images)
-        with self._watched() as seen:
+        with watched([self.model.get_submodule(name) for name in self.layers]) as seen:
             if targets is None:
                 found = self._predict(self.model, images)
                 return Output({}, Knowledge(self._pyramid(seen, images), self.strides, detections=found), found)
@@ -73,24 +73,8 @@ class GenericDetector(Finder):
             losses = self._loss(self.model, images, targets)
             return Output(losses, Knowledge(self._pyramid(seen, images), self.strides))
 
-    @contextmanager
-    def _watched(self) -> Iterator[dict[str, list[Any]]]:
-        """What each layer gives while the block runs. No hook stays, so copies and states of the model hold none."""
-        seen: dict[str, list[Any]] = {name: [] for name in self.layers}
-        handles = [
-            self.model.get_submodule(name).register_forward_hook(
-                lambda _, __, output, name=name: seen[name].append(output)
-            )
-            for name in self.layers
-        ]
-        try:
-            yield seen
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _pyramid(self, seen: dict[str, list[Any]], images: Tensor) -> tuple[Tensor, ...]:
-        for (name, outputs), stride in zip(seen.items(), self.strides, strict=True):
+    def _pyramid(self, seen: list[list[Any]], images: Tensor) -> tuple[Tensor, ...]:
+        for name, outputs, stride in zip(self.layers, seen, self.strides, strict=True):
             if len(outputs) != 1:
                 raise ConfigError(f"layer {name!r} ran {len(outputs)} times in a step. Name one that runs once.")
             if not isinstance(outputs[0], Tensor) or outputs[0].ndim != 4:
@@ -102,7 +86,7 @@ class GenericDetector(Finder):
                     f"layer {name!r} has {found} rows for {images.shape[2]} px, and stride {stride} makes {wanted}. "
                     f"Its stride is about {round(images.shape[2] / found)}."
                 )
-        return tuple(outputs[0] for outputs in seen.values())
+        return tuple(outputs[0] for outputs in seen)
 
     def _found(self, images: Tensor) -> list[Detections]:
         self.check_bands(images)

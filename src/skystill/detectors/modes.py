@@ -1,9 +1,11 @@
-"""What surrounds a run of a foreign model: parts in another mode for a moment, and an error of torch in our words."""
+"""What surrounds a run of a foreign model: parts in another mode, what they give, an error of torch in our words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -21,6 +23,23 @@ def training(parts: Sequence[nn.Module], mode: bool) -> Iterator[None]:
     finally:
         for part, was in zip(parts, before, strict=True):
             part.training = was
+
+
+@contextmanager
+def watched(parts: Sequence[nn.Module]) -> Iterator[list[list[Any]]]:
+    """What each part gives while the block runs, once for each time it runs. No hook stays, so copies and states of the
+    model hold none."""
+    seen: list[list[Any]] = [[] for _ in parts]
+
+    def keep(index: int, _part: nn.Module, _given: Any, output: Any) -> None:
+        seen[index].append(output)
+
+    handles = [part.register_forward_hook(partial(keep, i)) for i, part in enumerate(parts)]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

@@ -41,6 +41,11 @@ class Combined(Method):
         """Whether any of them does."""
         return any(method.features for _, method in self.each())
 
+    @property
+    def head_maps(self) -> bool:
+        """Whether any of them does."""
+        return any(method.head_maps for _, method in self.each())
+
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
         """Builds every method."""
         for _, method in self.each():

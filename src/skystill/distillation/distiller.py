@@ -139,7 +139,10 @@ class Distiller(nn.Module):
     def _look(self, teacher: Detector, images: Tensor) -> Knowledge:
         if self.teacher_scale != 1:
             images = F.interpolate(images, scale_factor=self.teacher_scale, mode="bilinear", antialias=True)
-        return rescale(teacher(images).knowledge.detach(), self.teacher_scale)
+        told = teacher(images).knowledge.detach()
+        if told.head is not None and not any(method.head_maps for method in self._each()):
+            told = replace(told, head=replace(told.head, maps=()))
+        return rescale(told, self.teacher_scale)
 
     def set_progress(self, t: float) -> None:
         """Tells the student and the methods how much of the training is done, 0..1."""

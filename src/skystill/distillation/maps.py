@@ -9,7 +9,7 @@ from torch import Tensor
 # Sides of the coarse grids at which methods compare maps once more.
 _GRIDS = (4, 2, 1)
 # Fewer samples per channel than this make channel statistics meaningless; a sample's own statistics serve then.
-_MIN_SAMPLES = 32
+MIN_SAMPLES = 32
 
 
 def resize_down(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -28,7 +28,7 @@ def sample_places(cells: int, batch: int, most: int, device: torch.device) -> Te
     At least 32 an image, and no more than `most` in the whole batch beyond that: a loss that is a mean over places is
     estimated without bias by the mean over such a sample, and its variance goes by the number of all of them.
     """
-    count = max(most // batch, _MIN_SAMPLES)
+    count = max(most // batch, MIN_SAMPLES)
     return torch.randperm(cells, device=device)[:count] if cells > count else None
 
 
@@ -59,9 +59,9 @@ def standardise(x: Tensor, eps: float | Tensor = 1e-6) -> Tensor:
     """
     places = [d for d in range(x.ndim) if d != 1]
     samples = x.numel() // x.shape[1]
-    if samples >= _MIN_SAMPLES and isinstance(eps, float):  # the same by torch's own kernel, twice as fast
+    if samples >= MIN_SAMPLES and isinstance(eps, float):  # the same by torch's own kernel, twice as fast
         return F.batch_norm(x if x.ndim == 4 else x.contiguous(), None, None, training=True, eps=eps)
-    over = places if samples >= _MIN_SAMPLES else list(range(1, x.ndim))
+    over = places if samples >= MIN_SAMPLES else list(range(1, x.ndim))
     centred = x - x.mean(over, keepdim=True)
     return centred * (centred.square().mean(over, keepdim=True) + eps).rsqrt()
 

@@ -25,6 +25,11 @@ class Method(nn.Module, ABC):
         """Whether it compares feature maps, which a black box does not show."""
         return True
 
+    @property
+    def head_maps(self) -> bool:
+        """Whether it compares the maps in the middle of the heads, which teachers otherwise let go of."""
+        return False
+
     def prepare(self, student: Knowledge, teacher: Knowledge) -> None:
         """Checks that the teacher shows what this method needs, and builds. Errors: ConfigError with the mend."""
         if self.features and not teacher.pyramid:

@@ -108,8 +108,8 @@ def _on_one_grid(student: Knowledge, teacher: Knowledge) -> tuple[Dense, Dense]:
         )
     assert student.dense is not None
     assert teacher.dense is not None
-    dense_s = _levels(student.dense, [i for i, _ in levels])
-    dense_t = _levels(teacher.dense, [j for _, j in levels])
+    dense_s = at_levels(student.dense, [i for i, _ in levels])
+    dense_t = at_levels(teacher.dense, [j for _, j in levels])
     if not _same_anchors(dense_s, dense_t, cells_s):
         dense_s, dense_t = by_cell(dense_s, dense_t, cells_s)
     if dense_s.activation != dense_t.activation:
@@ -189,7 +189,7 @@ def _same_anchors(dense_s: Dense, dense_t: Dense, cells: Sequence[int]) -> bool:
     return list(dense_s.levels) == list(cells) or torch.allclose(dense_s.places, dense_t.places, atol=1.0)
 
 
-def _levels(dense: Dense, wanted: list[int]) -> Dense:
+def at_levels(dense: Dense, wanted: list[int]) -> Dense:
     """Only the places of some levels."""
     if len(wanted) == len(dense.levels):
         return dense

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from skystill.detectors.base import Detector
 from skystill.detectors.blackbox import BlackBox
 from skystill.detectors.gfl import GFL, GFLConfig
-from skystill.distillation.distiller import Distiller, Teacher
+from skystill.distillation.cache import layout_of, pack, unpack
+from skystill.distillation.distiller import Distiller, Teacher, in_float32
 from skystill.distillation.method import Method
 from skystill.distillation.roles import Role
 from skystill.structures import Detections, Targets
@@ -200,6 +201,19 @@ class MethodContract:
         else:
             self._served_or_refused(box, student, "a black box as teacher")
 
+    def test_a_cached_lesson_teaches_the_same(self) -> None:
+        """What a teacher cache keeps of an answer says what the answer says, but for its rounding."""
+        trial = self.trial()
+        distiller = trial.distiller.eval()
+        told = distiller.ask_to_keep(distiller.networks[0], trial.images)
+        if told.stages is not None or told.detections is not None:  # no cache holds these
+            return
+        seen, found = distiller.student(trial.images).knowledge, []
+        for lesson in (told, unpack(pack(told), layout_of(told))):
+            torch.manual_seed(0)
+            found.append(distiller.methods[0](in_float32(seen), in_float32(lesson), trial.targets))
+        self._same(found[0], found[1], "a lesson from a cache", 0.1)
+
     def test_any_pair_is_served_or_refused(self) -> None:
         """Other widths, levels and strides: finite terms, or one line before anything is trained."""
         for name, (levels_s, levels_t, width) in _PAIRS.items():
@@ -259,10 +273,10 @@ class MethodContract:
             check_terms(made[0].terms(), what)
 
     @staticmethod
-    def _same(one: dict[str, Tensor], other: dict[str, Tensor], what: str) -> None:
+    def _same(one: dict[str, Tensor], other: dict[str, Tensor], what: str, rtol: float = 1e-3) -> None:
         assert one.keys() == other.keys(), f"{what} gives other terms"
         for name, value in one.items():
-            assert torch.allclose(value, other[name], rtol=1e-3, atol=1e-6), f"{what}: {name} differs"
+            assert torch.allclose(value, other[name], rtol=rtol, atol=1e-6), f"{what}: {name} differs"
 
 
 def tiny(levels: tuple[int, int], width: int, **fields: Any) -> GFL:

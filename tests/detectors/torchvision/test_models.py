@@ -211,3 +211,43 @@ def test_a_batch_too_small_for_batch_norm_is_told() -> None:
     with pytest.raises(ConfigError, match=r"1 image of 96 x 96 px\. Give a batch of 2 or more") as caught:
         detector(torch.rand(1, 3, 96, 96))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["retinanet", "fcos"])
+def test_the_head_opens_before_the_last_convolution_of_its_towers(
+    make_model: MakeModel, scene: Scene, name: str
+) -> None:
+    images, _ = scene
+    model = make_model(name)
+    detector = skystill.wrap(model, CLASSES).eval()
+    seen: dict[str, list[Tensor]] = {"classification": [], "regression": []}
+    for task, calls in seen.items():
+        convs = [m for m in model.get_submodule(f"head.{task}_head.conv").modules() if isinstance(m, nn.Conv2d)]
+        convs[-1].register_forward_pre_hook(lambda _, given, calls=calls: calls.append(given[0]))
+    with torch.no_grad():
+        known = detector(images).knowledge
+    head, dense = known.head, known.dense
+    assert head is not None
+    assert dense is not None
+    for number, calls in enumerate(seen.values()):
+        assert len(head.maps) == len(calls) == len(known.strides)
+        assert all(torch.equal(pair[number], given) for pair, given in zip(head.maps, calls, strict=True))
+    with torch.no_grad():
+        some = head.finish([head.maps[2], head.maps[0]], [2, 0])
+        scores, _ = detector.raw(images)
+    parts = torch.split(dense.logits, list(dense.levels), 1)
+    torch.testing.assert_close(some.logits, torch.cat([parts[2], parts[0]], 1))
+    assert some.levels == (dense.levels[2], dense.levels[0])
+    boxes = torch.split(dense.boxes, list(dense.levels), 1)
+    torch.testing.assert_close(some.boxes, torch.cat([boxes[2], boxes[0]], 1))
+    assert scores.shape == dense.logits.shape
+
+
+def test_opening_a_head_adds_no_weights(make_model: MakeModel, scene: Scene) -> None:
+    images, targets = scene
+    detector = skystill.wrap(make_model("fcos"), CLASSES).train()
+    before = list(detector.state_dict())
+    losses = detector(images, targets).losses
+    sum(losses.values(), torch.zeros(())).backward()
+    assert list(detector.state_dict()) == before
+    assert all(p.grad is not None for n, p in detector.named_parameters() if ".head." in n)

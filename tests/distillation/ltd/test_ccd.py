@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from skystill.distillation.adapters import adapter
 from skystill.distillation.ltd.ccd import (
     ExplicitBinding,
     ImplicitBinding,
@@ -103,7 +104,7 @@ def test_distance_of_a_pair_is_at_the_smaller_resolution(pair: tuple[Knowledge, 
 def test_no_distance_to_itself_through_an_identity(make_knowledge: MakeKnowledge) -> None:
     teacher = make_knowledge(3, channels=8)
     made = binding(teacher, teacher)
-    made.adapt = nn.ModuleList(nn.Identity() for _ in teacher.pyramid)
+    made.adapt = nn.ModuleList(adapter(8, 8) for _ in teacher.pyramid)
     d = made.distances(teacher.pyramid, teacher.pyramid)
     assert d.diagonal(dim1=1, dim2=2).abs().max() < 1e-6
     assert d.mean(0).fill_diagonal_(1).min() > 0.5
@@ -240,7 +241,7 @@ def test_gate_lesson_is_the_mean_kl_over_levels() -> None:
 
 def test_cross_distances_have_a_gradient_to_the_student_alone(pair: tuple[Knowledge, Knowledge]) -> None:
     level = torch.randn(2, 10, 4, 4, requires_grad=True)
-    cross_distances((level,), pair[1].pyramid, [torch.nn.Identity()], places=1024).sum().backward()
+    cross_distances((level,), pair[1].pyramid, [adapter(10, 10)], places=1024).sum().backward()
     assert level.grad is not None
     assert all(t.grad is None for t in pair[1].pyramid)
 
@@ -249,7 +250,8 @@ def test_distances_at_sampled_places_estimate_those_at_all() -> None:
     torch.manual_seed(0)
     s, t = torch.randn(2, 6, 24, 24), torch.randn(2, 6, 24, 24)
     t = t + s  # correlated, so that there is something to estimate
-    exact = cross_distances((s,), (t,), [torch.nn.Identity()], places=2 * 24 * 24).mean()
-    drawn = torch.stack([cross_distances((s,), (t,), [torch.nn.Identity()], places=200).mean() for _ in range(200)])
+    phi = [adapter(6, 6)]
+    exact = cross_distances((s,), (t,), phi, places=2 * 24 * 24).mean()
+    drawn = torch.stack([cross_distances((s,), (t,), phi, places=200).mean() for _ in range(200)])
     assert drawn.std() > 0
     assert abs(drawn.mean() - exact) < 4 * drawn.std() / 200**0.5 + 2e-3

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from skystill.distillation.adapters import adapter
 from skystill.distillation.ltd import LTD
 from skystill.distillation.ltd.ccd import ExplicitBinding, bound, gate_lesson, relatedness
 from skystill.distillation.ltd.lic import Pointwise
@@ -172,7 +173,7 @@ def test_a_student_that_equals_its_teacher_has_nothing_to_learn(
     same = make_knowledge(3, channels=8)
     method = built(same, same, binding=binding, rho=100.0)  # a rho so large that every level is bound to itself
     if method.explicit is not None:
-        method.explicit.adapt = nn.ModuleList(nn.Identity() for _ in same.pyramid)
+        method.explicit.adapt = nn.ModuleList(adapter(8, 8) for _ in same.pyramid)
     if method.implicit is not None:
         method.implicit.fusion.reduce = nn.ModuleList(nn.Identity() for _ in same.pyramid)
         with torch.no_grad():

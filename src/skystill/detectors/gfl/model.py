@@ -15,6 +15,7 @@ from skystill.detectors.gfl.config import GFLConfig
 from skystill.detectors.gfl.head import Head
 from skystill.detectors.gfl.loss import gfl_loss
 from skystill.detectors.gfl.neck import Neck
+from skystill.detectors.modes import norms_told
 from skystill.errors import ConfigError
 from skystill.structures import HeadView, Knowledge, Output, Targets
 
@@ -59,13 +60,14 @@ class GFL(Detector):
     def knowledge(self, images: Tensor) -> Knowledge:
         """Pyramid and dense predictions for images (B, C, H, W) in 0..1."""
         self.check_bands(images)
-        pyramid = self.neck(self.backbone((images - self.mean) / self.std))
-        dense, maps = self.head.run(pyramid)
+        with norms_told(images):
+            pyramid = self.neck(self.backbone((images - self.mean) / self.std))
+            dense, maps = self.head.run(pyramid)
         return Knowledge(pyramid, self.architecture.strides, dense, head=replace(self.head_view(), maps=maps))
 
     def head_view(self) -> HeadView:
         """The middle of the head, before the last layer of its towers."""
-        return HeadView(self.head.middle_width, self.head.finish)
+        return HeadView((self.head.middle_width,) * 2, self.head.open, self.head.finish)
 
     def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
         """Losses "qfl", "dfl", "giou" ("kld" for oriented boxes) when targets are given, and the knowledge; see

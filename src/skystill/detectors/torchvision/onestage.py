@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +15,8 @@ from torchvision.ops import box_iou
 
 from skystill.boxes.hbb import clip
 from skystill.detectors.torchvision.model import TorchvisionDetector
-from skystill.structures import Activation, Dense, Knowledge, Output, Targets
+from skystill.detectors.torchvision.towers import finish_towers, open_towers
+from skystill.structures import Activation, Dense, HeadView, Knowledge, MapPair, Output, Targets
 
 Outputs = dict[str, Tensor]
 Truth = dict[str, Tensor]
@@ -23,16 +27,23 @@ class OneStage(TorchvisionDetector):
 
     activation: ClassVar[Activation] = "sigmoid"
 
-    def run(self, images: Tensor) -> tuple[Knowledge, Outputs]:
-        """Knowledge, and the head's own outputs in float32."""
+    def run(self, images: Tensor, inside: bool = False) -> tuple[Knowledge, Outputs]:
+        """Knowledge, and the head's own outputs in float32. inside: with the maps in the middle of the head."""
         normalised, maps = self.features(images)
         pyramid = tuple(maps.values())
-        outputs = {key: value.float() for key, value in self.model.head(list(pyramid)).items()}
+        head = self.looked_into(pyramid) if inside else None
+        said = self.model.head(list(pyramid)) if head is None else finish_towers(self.model.head, head.maps)
+        outputs = {key: value.float() for key, value in said.items()}
         places = self._places(normalised, pyramid)
         cells = [level.shape[2] * level.shape[3] for level in pyramid]
         per_cell: list[int] = self.model.anchor_generator.num_anchors_per_location()
         levels = tuple(n * a for n, a in zip(cells, per_cell, strict=True))
-        return Knowledge(pyramid, self.strides, self.dense(outputs, places, levels)), outputs
+        return Knowledge(pyramid, self.strides, self.dense(outputs, places, levels), head=head), outputs
+
+    def looked_into(self, pyramid: tuple[Tensor, ...]) -> HeadView | None:
+        """The head opened on these levels, where it can be."""
+        del pyramid
+        return None
 
     def _places(self, images: Tensor, pyramid: tuple[Tensor, ...]) -> Tensor:
         """(N, 4) anchors. In float32: torchvision makes them in the maps' type, and bfloat16 knows no pixel 301."""
@@ -64,7 +75,7 @@ class OneStage(TorchvisionDetector):
 
     def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
         """torchvision's own losses when targets are given, and the knowledge; see `Output`."""
-        knowledge, outputs = self.run(images)
+        knowledge, outputs = self.run(images, inside=True)
         if targets is None:
             return Output({}, knowledge)
         assert knowledge.dense is not None
@@ -79,7 +90,32 @@ class OneStage(TorchvisionDetector):
         return self.scores(knowledge.dense, outputs), boxes
 
 
-class RetinaNetDetector(OneStage):
+class TwoTowers(OneStage):
+    """A head of a tower for classes and one for boxes."""
+
+    def looked_into(self, pyramid: tuple[Tensor, ...]) -> HeadView:
+        """Its maps before the last convolution of both."""
+        view = self.head_view()
+        return replace(view, maps=view.open(pyramid))
+
+    def head_view(self) -> HeadView:
+        """The middle of the head, before the last convolution of its towers."""
+        width = self.model.head.classification_head.cls_logits.in_channels
+        return HeadView((width, width), partial(open_towers, self.model.head), self._finish)
+
+    def _finish(self, maps: Sequence[MapPair], levels: Sequence[int]) -> Dense:
+        outputs = {key: value.float() for key, value in finish_towers(self.model.head, maps).items()}
+        first = maps[0][0]
+        height, width = (first.shape[d] * self.strides[levels[0]] for d in (2, 3))
+        grids = [first.new_zeros(1, 1, -(-height // s), -(-width // s)) for s in self.strides]
+        every = self._places(first.new_zeros(()).expand(1, 1, height, width), tuple(grids))
+        anchors: list[int] = self.model.anchor_generator.num_anchors_per_location()
+        of_level = torch.split(every, [g.shape[2] * g.shape[3] * a for g, a in zip(grids, anchors, strict=True)])
+        places = [of_level[level] for level in levels]
+        return self.dense(outputs, torch.cat(places), tuple(len(p) for p in places))
+
+
+class RetinaNetDetector(TwoTowers):
     """RetinaNet (Lin et al., ICCV 2017, arXiv 1708.02002)."""
 
     needs_background: ClassVar[bool] = False
@@ -90,7 +126,7 @@ class RetinaNetDetector(OneStage):
         return losses
 
 
-class FCOSDetector(OneStage):
+class FCOSDetector(TwoTowers):
     """FCOS (Tian et al., ICCV 2019, arXiv 1904.01355).
 
     Knowledge holds the class scores alone, as papers that distil FCOS have it. The root of class score times

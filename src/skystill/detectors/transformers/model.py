@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torchvision.ops import box_convert
 
 from skystill.detectors.base import Detector
+from skystill.detectors.modes import watched
 from skystill.detectors.transformers.config import BASES, MODELS, TransformersConfig
 from skystill.errors import ConfigError
 from skystill.structures import Knowledge, Output, Queries, Targets
@@ -59,10 +59,10 @@ class TransformersDetector(Detector):
     def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
         """See Detector. The knowledge holds the last decoder layer's queries, without those for denoising."""
         self.check_bands(images)
-        with self._projected() as projected:
+        with watched(self._projections) as projected:
             labels = None if targets is None else [_label(t, images.shape[2:]) for t in targets]
             told = self.model(pixel_values=(images - self.mean) / self.std, labels=labels)
-        pyramid = _maps(told.encoder_last_hidden_state, projected)
+        pyramid = _maps(told.encoder_last_hidden_state, [level for levels in projected for level in levels])
         strides = tuple(2 ** round(math.log2(images.shape[2] / level.shape[2])) for level in pyramid)
         queries = self._queries(told, images)
         losses = {} if targets is None else _terms(told, self.model.config)
@@ -95,19 +95,11 @@ class TransformersDetector(Detector):
         logits = told.logits[:, -count:]
         return Queries(logits, boxes, "softmax" if logits.shape[2] == len(self.classes) + 1 else "sigmoid")
 
-    @contextmanager
-    def _projected(self) -> Iterator[list[Tensor]]:
-        """The maps (B, C, H, W) that enter a flat encoder, from which the shapes of its levels are known."""
-        seen: list[Tensor] = []
-        inner = self.model.model
-        single = getattr(inner, "input_projection", None)
-        parts = getattr(inner, "input_proj", [] if single is None else [single])
-        handles = [part.register_forward_hook(lambda _, __, out: seen.append(out)) for part in parts]
-        try:
-            yield seen
-        finally:
-            for handle in handles:
-                handle.remove()
+    @property
+    def _projections(self) -> list[nn.Module]:
+        """What makes the maps (B, C, H, W) that enter a flat encoder, from which the shapes of its levels are known."""
+        single = getattr(self.model.model, "input_projection", None)
+        return list(getattr(self.model.model, "input_proj", [] if single is None else [single]))
 
 
 def build(config: TransformersConfig, classes: Sequence[str]) -> nn.Module:

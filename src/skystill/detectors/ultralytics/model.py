@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from skystill.detectors.base import Detector
 from skystill.detectors.gfl.head import anchors, decode, from_distances
-from skystill.detectors.modes import norms_told, training
+from skystill.detectors.modes import norms_told, training, watched
 from skystill.detectors.ultralytics.config import UltralyticsConfig
-from skystill.structures import Dense, Knowledge, Output, Targets
+from skystill.structures import Dense, HeadView, Knowledge, MapPair, Output, Targets
 
 Branch = dict[str, Any]  # of a head: "boxes" (B, 4 R, N), "scores" (B, K, N), "feats", the maps that it saw
 
@@ -85,9 +85,11 @@ class UltralyticsDetector(Detector):
 
     def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
         """ultralytics' own losses, a mean over the images, when targets are given, and the knowledge; see `Output`."""
-        branches = self._run(images)
-        many = branches["one2many"]
-        knowledge = Knowledge(tuple(many["feats"]), self.strides, self._dense(many))
+        with watched([tower[0] for tower in (*self.head.cv3, *self.head.cv2)]) as seen:
+            branches = self._run(images)
+        many, inside = branches["one2many"], [runs[0] for runs in seen]
+        head = replace(self.head_view(), maps=tuple(zip(inside[: self.head.nl], inside[self.head.nl :], strict=True)))
+        knowledge = Knowledge(tuple(many["feats"]), self.strides, self._dense(many), head=head)
         if targets is None:
             return Output({}, knowledge)
         with torch.autocast(images.device.type, enabled=False):
@@ -98,6 +100,21 @@ class UltralyticsDetector(Detector):
         dense = self._dense(self._run(images)["one2many" if self.nms else "one2one"])
         return dense.scores(), dense.boxes
 
+    def head_view(self) -> HeadView:
+        """The middle of the one-to-many head: each level has towers of its own, cut after their first layer of two."""
+        widths = (self.head.cv3[0][-1].in_channels, self.head.cv2[0][-1].in_channels)
+        return HeadView(widths, self._open, self._finish, shared=False)
+
+    def _open(self, pyramid: Sequence[Tensor]) -> tuple[MapPair, ...]:
+        head = self.head
+        return tuple((c[0](x), b[0](x)) for x, c, b in zip(pyramid, head.cv3, head.cv2, strict=True))
+
+    def _finish(self, maps: Sequence[MapPair], levels: Sequence[int]) -> Dense:
+        pairs = list(zip(maps, levels, strict=True))
+        scores = torch.cat([self.head.cv3[level][1:](of_cls).flatten(2) for (of_cls, _), level in pairs], 2)
+        boxes = torch.cat([self.head.cv2[level][1:](of_reg).flatten(2) for (_, of_reg), level in pairs], 2)
+        return self._dense({"boxes": boxes, "scores": scores, "feats": [c for c, _ in maps]}, levels)
+
     def _run(self, images: Tensor) -> dict[str, Branch]:
         """What the heads say, by the names that ultralytics gives them."""
         self.check_bands(images)
@@ -106,10 +123,12 @@ class UltralyticsDetector(Detector):
             found: Branch = self.model(images)
         return found if "one2many" in found else {"one2many": found}
 
-    def _dense(self, branch: Branch) -> Dense:
-        """A head's predictions in skystill's form; its distributions, where it has them, are GFL's."""
+    def _dense(self, branch: Branch, levels_said: Sequence[int] | None = None) -> Dense:
+        """A head's predictions in skystill's form, at all levels or some; its distributions, where it has them, are
+        GFL's."""
         sides, device = [level.shape[2:] for level in branch["feats"]], branch["scores"].device
-        grids = [anchors(h, w, s, _SCALE, device) for (h, w), s in zip(sides, self.strides, strict=True)]
+        of = self.strides if levels_said is None else [self.strides[level] for level in levels_said]
+        grids = [anchors(h, w, s, _SCALE, device) for (h, w), s in zip(sides, of, strict=True)]
         levels, places = tuple(h * w for h, w in sides), torch.cat(grids)
         strides = (places[:, 2] - places[:, 0]) / _SCALE
         edges = branch["boxes"].unflatten(1, (4, self.head.reg_max)).permute(0, 3, 1, 2)

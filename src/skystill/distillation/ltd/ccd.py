@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skystill.distillation.adapters import adapter
+from skystill.distillation.correlation import Seen, distance_through
 from skystill.distillation.ltd.fusion import Fusion
 from skystill.distillation.ltd.lic import LIC
 from skystill.distillation.maps import columns, pearson_distance, resize_down, sample_places, smaller, standardise
@@ -43,39 +45,34 @@ def describe(x: Tensor) -> Tensor:
 
 
 def cross_distances(
-    pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...], adapters: Sequence[nn.Module], places: int
+    pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...], adapters: Sequence[nn.Conv2d], places: int
 ) -> Tensor:
     """(B, L_s, L_t) Pearson distance of every student level, through its 1x1 adapter, to every teacher level.
 
     pyramid_s: (B, C_i, H_i, W_i). pyramid_t: (B, C_j, H_j, W_j). adapters: one for each student level to the teacher's
     first width, then one for each to its second, and so on. A pair is compared at the smaller resolution, and at a
-    sample of `places` cells of the batch where it has more. Pooling and sampling come before the adapter: a 1x1
-    convolution commutes with both, and has less to do after them.
+    sample of `places` cells of the batch where it has more. What is made of a level at a resolution serves every pair.
     """
-    widths = different_widths(pyramid_t)
-    sampled: dict[tuple[int, int], Tensor | None] = {}
-    ready: dict[tuple[str, int, int, tuple[int, int]], Tensor] = {}
+    widths, batch, device = different_widths(pyramid_t), len(pyramid_s[0]), pyramid_s[0].device
 
-    def prepared(side: str, level: int, width: int, size: tuple[int, int]) -> Tensor:
-        """(B, width, P) standardised level at a resolution; every one serves several pairs."""
-        if size not in sampled:
-            sampled[size] = sample_places(size[0] * size[1], len(pyramid_s[0]), places, pyramid_s[0].device)
-        if (side, level, width, size) not in ready:
-            pyramid = pyramid_s if side == "s" else pyramid_t
-            seen = columns(resize_down(pyramid[level], size), sampled[size])
-            if side == "s":
-                adapt = adapters[widths.index(width) * len(pyramid_s) + level]
-                seen = adapt(seen.unsqueeze(3)).squeeze(3)
-            ready[side, level, width, size] = standardise(seen)
-        return ready[side, level, width, size]
+    @cache
+    def sampled(size: tuple[int, int]) -> Tensor | None:
+        return sample_places(size[0] * size[1], batch, places, device)
+
+    @cache
+    def seen(level: int, size: tuple[int, int]) -> Seen:
+        return Seen(columns(resize_down(pyramid_s[level], size), sampled(size)))
+
+    @cache
+    def wanted(level: int, size: tuple[int, int]) -> Tensor:
+        return standardise(columns(resize_down(pyramid_t[level], size), sampled(size)))
 
     rows = []
     for i, s in enumerate(pyramid_s):
         row = []
         for j, t in enumerate(pyramid_t):
-            size, width = smaller(s, t), t.shape[1]
-            gap = prepared("s", i, width, size) - prepared("t", j, width, size)
-            row.append(gap.square().flatten(1).mean(1) / 2)
+            size, phi = smaller(s, t), adapters[widths.index(t.shape[1]) * len(pyramid_s) + i]
+            row.append(distance_through(phi, seen(i, size), wanted(j, size)))
         rows.append(torch.stack(row, 1))
     return torch.stack(rows, 1)
 
@@ -95,13 +92,13 @@ class CrossDistances(nn.Module):
         super().__init__()
         self.places = places
         widths = different_widths(teacher.pyramid)
-        self.adapt = nn.ModuleList(adapter(s.shape[1], width) for width in widths for s in student.pyramid)
+        self.adapt = nn.ModuleList(adapter(s.shape[1], width, bias=False) for width in widths for s in student.pyramid)
         self.gap: Tensor
         self.register_buffer("gap", level_gap(student.strides, teacher.strides), persistent=False)
 
     def distances(self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...]) -> Tensor:
         """d (B, L_s, L_t) through the adapters."""
-        return cross_distances(pyramid_s, pyramid_t, list(self.adapt), self.places)
+        return cross_distances(pyramid_s, pyramid_t, list(self.adapt), self.places)  # type: ignore[arg-type]
 
 
 class ExplicitBinding(CrossDistances):

@@ -20,6 +20,7 @@ from skystill.distillation.ltd.lic import LIC, Pointwise
 from skystill.distillation.ltd.regional import RegionalBinding
 from skystill.distillation.ltd.regions import Regions, find_regions, proposal_regions
 from skystill.distillation.ltd.tasd import box_imitation_loss, check_bins, localization_loss, semantic_loss
+from skystill.distillation.ltd.towers import Towers
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import same_grid
 from skystill.distillation.proposals import on_proposals
@@ -41,11 +42,12 @@ class LTD(Method):
     regions: "disentangled" teaches each task in its own region, "shared" both tasks in the two regions together.
     ccd, sem, loc: weights of the terms; 0 leaves a term out. warmup: share of the training over which CCD grows in.
     width, places: see ImplicitBinding. gamma, rho, dim, tau_bind: see ccd.py. core, sure, low: see regions.py.
-    background: weight of L_sem outside R_sem. tau_loc: L_loc's T. focus: see RegionalBinding.
+    background: weight of L_sem outside R_sem. tau_loc: L_loc's T. focus: see RegionalBinding. towers: weight of TASD
+    inside the heads, see towers.py; left out where either head cannot be opened.
 
-    Returns the terms "ccd", "gates" (binding "both"), "sem" and "loc". Of a two-stage student these last two teach the
-    first stage, and "roi_sem" and "roi_loc" the second, on the student's proposals. Of a set predictor they teach the
-    queries that answer to what the teacher found.
+    Returns the terms "ccd", "gates" (binding "both"), "tower_sem", "tower_loc", "sem" and "loc". Of a two-stage student
+    the last two teach the first stage, and "roi_sem" and "roi_loc" the second, on the student's proposals. Of a set
+    predictor they teach the queries that answer to what the teacher found.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class LTD(Method):
         tau_loc: float = 10.0,
         regions: RegionsOf = "disentangled",
         focus: float = 0.5,
+        towers: float = 0.0,
     ) -> None:
         super().__init__()
         if binding not in get_args(Binding):
@@ -77,7 +80,7 @@ class LTD(Method):
             raise ConfigError(f"regions {regions!r} are unknown; choose {' or '.join(get_args(RegionsOf))}.")
         self.binding: Binding = binding
         self.regions: RegionsOf = regions
-        self.ccd, self.sem, self.loc = ccd, sem, loc
+        self.ccd, self.sem, self.loc, self.towers = ccd, sem, loc, towers
         self.width, self.places, self.gamma, self.rho, self.dim, self.tau_bind = (
             width,
             places,
@@ -91,12 +94,18 @@ class LTD(Method):
         self.implicit: ImplicitBinding | None = None
         self.explicit: CrossDistances | None = None
         self.regional: RegionalBinding | None = None
+        self.inside: Towers | None = None
         self._bindings: dict[str, Tensor] = {}
 
     @property
     def features(self) -> bool:
-        """CCD compares features."""
-        return self.ccd > 0
+        """CCD compares features, and so does what is taught inside the heads."""
+        return self.ccd > 0 or self.towers > 0
+
+    @property
+    def head_maps(self) -> bool:
+        """What is taught inside the heads."""
+        return self.towers > 0
 
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
         """Makes the adapters for these pyramids and checks that predictions can be compared."""
@@ -105,6 +114,8 @@ class LTD(Method):
                 check_bins(*same_grid(student, teacher))
             else:
                 items_of(teacher, student.queries.classes)
+        if self.towers and student.head is not None and teacher.head is not None:
+            self.inside = Towers(student, teacher, self.places)
         if not self.ccd:
             return
         if self.binding in ("fusion", "lic", "both"):
@@ -123,6 +134,10 @@ class LTD(Method):
         self._bindings = {}
         if self.ccd:
             terms |= self._calibrate(student.pyramid, teacher.pyramid, targets)
+        if self.inside is not None:
+            assert student.head is not None
+            sem, loc = self.inside(student.head.maps, teacher)
+            terms |= {"tower_sem": self.towers * sem, "tower_loc": self.towers * loc}
         if not (self.sem or self.loc):
             return terms
         if student.queries is not None:

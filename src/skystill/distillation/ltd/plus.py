@@ -1,8 +1,9 @@
 """Preset `plus`: LTD with the changes that measurements on HIT-UAV pointed to (docs/results.md).
 
 Against `paper`: a binding that is measured (`relatedness` in ccd.py) in the place of LIC, so that no module of training
-alone learns what the student should; every cell of a crop in the place of a sample, for background is most of what
-there is to be told apart; semantics heard outside R_sem too; less weight for localization.
+alone learns what the student should; most cells of a crop in the place of a small sample, for background is most of
+what there is to be told apart; the two tasks taught inside the heads (towers.py), and on their predictions less, there
+outside R_sem too.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ class LTDPlus(LTD):
     def __init__(
         self,
         ccd: float = 10.0,
-        sem: float = 1.0,
+        sem: float = 0.25,
         loc: float = 0.1,
         places: int = 16384,
         rho: float = 0.5,
@@ -27,6 +28,7 @@ class LTDPlus(LTD):
         low: float = 0.25,
         background: float = 1.0,
         tau_loc: float = 10.0,
+        towers: float = 10.0,
     ) -> None:
         super().__init__(
             "related",
@@ -42,4 +44,5 @@ class LTDPlus(LTD):
             low=low,
             background=background,
             tau_loc=tau_loc,
+            towers=towers,
         )

@@ -12,7 +12,7 @@ gradient passes through them into the student's towers, neck and backbone.
 Differs from the paper: s(r) is the teacher's best score at r, where the paper weighs all places alike, since background
 has no edges to teach; S is the sum of s over all places, at least 1. Heads are cut before the last convolution of their
 towers, the paper's third of four, whatever their depth. Towers of other width are joined by a 1x1 convolution for each
-tower, shared by all levels as the tower is. Weights 1 and T 1: ours.
+tower, one for all levels where the towers are the same for all. Weights 1 and T 1: ours.
 B batch, N places.
 """
 
@@ -21,10 +21,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from skystill.distillation.adapters import adapter
+from skystill.distillation.adapters import TowerAdapters, adapter
 from skystill.distillation.ltd.tasd import box_imitation_loss, semantic_loss
 from skystill.distillation.method import Method
-from skystill.distillation.pairing import same_grid
+from skystill.distillation.pairing import at_levels, same_grid
 from skystill.distillation.peers.ld import edge_divergence
 from skystill.distributed import mean_over_workers
 from skystill.errors import ConfigError
@@ -50,7 +50,7 @@ class CrossKD(Method):
     def __init__(self, sem: float = 1.0, loc: float = 1.0, tau: float = 1.0) -> None:
         super().__init__()
         self.sem, self.loc, self.tau = sem, loc, tau
-        self.adapt: nn.ModuleList = nn.ModuleList()
+        self.adapt: nn.Module = nn.Identity()
         self.levels: list[tuple[int, int]] = []
         self._finish: Finish | None = None
 
@@ -76,21 +76,20 @@ class CrossKD(Method):
         assert student.head is not None
         assert teacher.head is not None
         self.levels = [(i, teacher.strides.index(s)) for i, s in enumerate(student.strides) if s in teacher.strides]
-        widths = (student.head.width, teacher.head.width)
-        self.adapt = nn.ModuleList(nn.Identity() if widths[0] == widths[1] else adapter(*widths) for _ in range(2))
+        self.adapt = TowerAdapters(student.head, teacher.head, len(student.strides), _where_widths_differ)
         self._finish = teacher.head.finish
 
     def cross(self, student: Knowledge) -> Dense:
         """What the teacher's head makes of the student's maps, at the levels of equal stride."""
         assert student.head is not None
         assert self._finish is not None
-        maps = [student.head.maps[i] for i, _ in self.levels]
-        of_cls, of_reg = self.adapt
-        return self._finish([(of_cls(c.float()), of_reg(r.float())) for c, r in maps], [j for _, j in self.levels])
+        maps = [self.adapt(student.head.maps[i], i) for i, _ in self.levels]
+        return self._finish(maps, [j for _, j in self.levels])
 
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
         """See Method."""
-        _, dense_t = same_grid(student, teacher)
+        assert teacher.dense is not None
+        dense_t = at_levels(teacher.dense, [j for _, j in self.levels])
         crossed = self.cross(student)
         everywhere = torch.ones(dense_t.logits.shape[:2], dtype=torch.bool, device=dense_t.logits.device)
         terms: dict[str, Tensor] = {}
@@ -101,3 +100,7 @@ class CrossKD(Method):
         elif self.loc:
             terms["crosskd_loc"] = self.loc * box_imitation_loss(crossed, dense_t, everywhere)
         return terms
+
+
+def _where_widths_differ(inputs: int, outputs: int) -> nn.Module:
+    return nn.Identity() if inputs == outputs else adapter(inputs, outputs)
