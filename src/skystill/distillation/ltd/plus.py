@@ -1,9 +1,9 @@
 """Preset `plus`: LTD with the changes that measurements on HIT-UAV pointed to (docs/results.md).
 
 Against `paper`: a binding that is measured (`relatedness` in ccd.py) in the place of LIC, so that no module of training
-alone learns what the student should; most cells of a crop in the place of a small sample, for background is most of
-what there is to be told apart; the two tasks taught inside the heads (towers.py), and on their predictions less, there
-outside R_sem too.
+alone learns what the student should; half of the cells of eight crops in the place of a small sample, for background is
+most of what there is to be told apart; both tasks taught inside the heads (towers.py), and on their predictions less,
+there outside R_sem too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class LTDPlus(LTD):
         ccd: float = 10.0,
         sem: float = 0.25,
         loc: float = 0.1,
-        places: int = 16384,
+        places: int = 4096,
         rho: float = 0.5,
         tau_bind: float = 0.2,
         warmup: float = 0.0,
