@@ -376,3 +376,11 @@ def test_bfloat16_on_a_cpu_leaves_depthwise_convolutions_out(
     assert seen["depthwise"] == {torch.float32}
     assert torch.bfloat16 in seen["dense"]
     assert all(value.dtype != torch.bfloat16 for value in weights(folder / "student.safetensors").values())
+
+
+def test_half_precision_without_a_gpu_is_refused_and_nothing_is_left(make_recipe: Make, tmp_path: Path) -> None:
+    recipe = make_recipe(out="half")
+    recipe.trainer.precision = "16-mixed"
+    with pytest.raises(ConfigError, match=r"16-mixed needs a GPU. Give --trainer.precision bf16-mixed or 32-true"):
+        fit.train(recipe)
+    assert not (tmp_path / "half").exists()

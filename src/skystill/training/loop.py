@@ -38,7 +38,7 @@ def make_trainer(recipe: Recipe, folder: Path, callbacks: list[Callback]) -> pl.
     shows_bar = config.progress and sys.stdout.isatty()
     several = config.devices not in (1, "1") and config.strategy == "auto"
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             accelerator=config.accelerator,
             devices=config.devices,
             # Bindings that fade out leave adapters without gradient, which plain ddp refuses.
@@ -66,6 +66,9 @@ def make_trainer(recipe: Recipe, folder: Path, callbacks: list[Callback]) -> pl.
         )
     except (MisconfigurationException, ValueError) as error:
         raise ConfigError(f"the trainer cannot be made: {error}") from error
+    if trainer.precision != config.precision:  # Lightning's silent choice where a processor lacks half precision
+        raise ConfigError(f"{config.precision} needs a GPU. Give --trainer.precision {trainer.precision} or 32-true.")
+    return trainer
 
 
 class Interrupted(KeyboardInterrupt):
