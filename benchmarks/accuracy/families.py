@@ -1,4 +1,5 @@
-"""Gains across detector families on HIT-UAV: every pair's teacher, then its students by `skystill benchmark`.
+"""Gains across detector families on HIT-UAV: each pair's teacher where the repository has none, then its students by
+`skystill benchmark`.
 
     OMP_NUM_THREADS=1 python benchmarks/accuracy/families.py --root path/to/hit_uav
     python benchmarks/accuracy/families.py --root path/to/hit_uav --only gfl_to_fcos
@@ -35,16 +36,15 @@ class Pair:
     minutes: int
 
 
-GFL = "gfl_lite2_hit_uav"
 YOLO = "gfl_lite2_to_ul_yolo11s_ltd_hit_uav"
 PAIRS = {
-    "gfl_to_fcos": Pair("gfl_lite2_to_tv_fcos_mnv3s_ltd_hit_uav", (GFL,), ("ltd", "ltd_plus", "pkd"), 13),
-    "gfl_to_yolo": Pair("gfl_lite2_to_ul_yolo11n_ltd_hit_uav", (GFL,), ("ltd", "ltd_plus", "pkd"), 13),
+    "gfl_to_fcos": Pair("gfl_lite2_to_tv_fcos_mnv3s_ltd_hit_uav", (), ("ltd", "ltd_plus", "pkd"), 13),
+    "gfl_to_yolo": Pair("gfl_lite2_to_ul_yolo11n_ltd_hit_uav", (), ("ltd", "ltd_plus", "pkd"), 13),
     "fasterrcnn_to_gfl": Pair(
         "tv_fasterrcnn_lite2_to_gfl_mnv3s_ltd_hit_uav", ("tv_fasterrcnn_lite2_hit_uav",), ("ltd", "ltd_plus", "pkd"), 13
     ),
-    "yolo_to_yolo": Pair("ul_yolo11s_to_ul_yolo11n_ltd_hit_uav", (GFL, YOLO), ("ltd", "ltd_plus", "pkd"), 13),
-    "gfl_to_rtdetr": Pair("gfl_lite2_to_hf_rtdetrv2_lite0_ltd_hit_uav", (GFL,), ("ltd", "ltd_plus", "pkd"), 15),
+    "yolo_to_yolo": Pair("ul_yolo11s_to_ul_yolo11n_ltd_hit_uav", (YOLO,), ("ltd", "ltd_plus", "pkd"), 13),
+    "gfl_to_rtdetr": Pair("gfl_lite2_to_hf_rtdetrv2_lite0_ltd_hit_uav", (), ("ltd", "ltd_plus", "pkd"), 15),
 }
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from skystill.cli.recipes import parse_recipe, recipe_parser
 from skystill.data.synthetic import CLASSES as SCENE_CLASSES
 from skystill.data.synthetic import render
-from skystill.detectors.weights import PRESETS, create, load, save
+from skystill.detectors.weights import PRESETS, create, load, read_header, save
 from skystill.distillation.methods import make_method
 from skystill.errors import DataError
 from skystill.training import fit
@@ -69,7 +69,7 @@ def test_header_gives_commands_that_name_this_recipe(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [p for p in RECIPES if "_to_" in p.stem], ids=lambda p: p.stem)
-def test_teacher_weights_are_where_its_own_recipe_writes_them(
+def test_teacher_weights_come_with_the_repository_or_are_where_their_own_recipe_writes_them(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     student = parsed(path)
@@ -78,8 +78,16 @@ def test_teacher_weights_are_where_its_own_recipe_writes_them(
     # A teacher is trained alone, or is itself the student of another recipe.
     (own,) = [r for r in RECIPES if r.stem == f"{name}_{data}" or r.stem.endswith(f"_to_{name}_ltd_{data}")]
     teacher = parsed(own)
-    monkeypatch.chdir(tmp_path)
-    assert Path(weights).parent == run_folder(teacher, "ltd" if "_to_" in own.stem else "alone", resume=False)
+    if (ROOT / weights).is_file():
+        shipped = load(ROOT / weights)
+        fresh = create(teacher.detector.preset, shipped.classes)
+        assert shipped.config() == fresh.config()
+        promised = re.search(r"test AP ([\d.]+)", own.read_text())
+        assert promised
+        assert read_header(ROOT / weights)["notes"]["test"]["ap"] == pytest.approx(float(promised[1]), abs=0.1)
+    else:
+        monkeypatch.chdir(tmp_path)
+        assert Path(weights).parent == run_folder(teacher, "ltd" if "_to_" in own.stem else "alone", resume=False)
     for key in ("format", "train", "test", "classes", "size"):
         assert getattr(student.data, key) == getattr(teacher.data, key), key
 
