@@ -27,3 +27,9 @@ def test_overlaps_agree_with_torchvision() -> None:
     assert torch.allclose(hbb.pairwise_diou(a, b), distance_box_iou(a, b), atol=1e-5)
     assert torch.allclose(hbb.paired_iou(a[:20], b), box_iou(a[:20], b).diagonal(), atol=1e-6)
     assert torch.allclose(hbb.paired_iou(a[:, None], b), box_iou(a, b), atol=1e-6)
+
+
+def test_scaled_boxes_keep_their_centres() -> None:
+    boxes = torch.tensor([[0.0, 10.0, 8.0, 14.0]])
+    assert hbb.scaled(boxes, 4).tolist() == [[-12.0, 4.0, 20.0, 20.0]]
+    assert torch.equal(hbb.scaled(hbb.scaled(boxes, 8), 1 / 8), boxes)

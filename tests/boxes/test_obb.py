@@ -24,7 +24,8 @@ def polygon(corners: Tensor) -> Polygon:
 
 def iou_by_shapely(a: Tensor, b: Tensor) -> float:
     p, q = polygon(obb.obb_to_corners(a)), polygon(obb.obb_to_corners(b))
-    return float(p.intersection(q).area / p.union(q).area)
+    # A grid keeps shapely from taking edges that all but coincide for edges that cross.
+    return float(p.intersection(q, grid_size=1e-7).area / p.union(q, grid_size=1e-7).area)
 
 
 @some
@@ -37,7 +38,8 @@ def test_le90_is_the_same_rectangle_in_range(rows: list[tuple[float, ...]]) -> N
         assert (after[:, 4] >= -math.pi / 2).all()
         assert (after[:, 4] < math.pi / 2).all()
         for one, other in zip(obb.obb_to_corners(before), obb.obb_to_corners(after), strict=True):
-            assert polygon(one).symmetric_difference(polygon(other)).area <= 1e-2 + 1e-3 * polygon(one).area
+            apart = torch.cdist(one.double().view(4, 2), other.double().view(4, 2)).amin(1)
+            assert apart.max() <= 1e-2
 
 
 @pytest.mark.parametrize("theta", [math.pi / 2, -math.pi / 2, 3 * math.pi / 2, -1e-9 - math.pi / 2])

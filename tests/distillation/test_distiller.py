@@ -334,7 +334,22 @@ def test_what_has_another_shape_is_not_inherited(make_gfl: MakeGFL) -> None:
     assert any(name.startswith("neck") for name in copied)
     assert "head.cls.weight" not in copied
     with pytest.raises(ConfigError, match="inherit nothing"):
-        inherit(student, torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+        inherit(student, create("tv_ssdlite", student.classes))
+
+
+def test_a_head_that_speaks_of_other_classes_is_not_inherited(make_gfl: MakeGFL) -> None:
+    student, teacher = make_gfl(0), make_gfl(1)
+    teacher.classes = teacher.classes[::-1]
+    with pytest.raises(ConfigError, match="are not in order the teacher's"):
+        inherit(student, teacher)
+
+
+def test_frozen_norms_stay_frozen_when_a_distiller_is_made(make_gfl: MakeGFL) -> None:
+    student = make_gfl(0).train()
+    frozen = next(m for m in student.modules() if isinstance(m, torch.nn.BatchNorm2d)).eval()
+    Distiller(student, make_gfl(1), LTD())
+    assert student.training
+    assert not frozen.training
 
 
 def test_of_a_wrapped_model_the_backbone_is_not_inherited_either() -> None:

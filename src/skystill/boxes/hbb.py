@@ -19,6 +19,13 @@ def center(boxes: Tensor) -> Tensor:
     return (boxes[..., :2] + boxes[..., 2:]) / 2
 
 
+def scaled(boxes: Tensor, factor: float) -> Tensor:
+    """(..., 4) boxes with the same centres and `factor` times the sides."""
+    first, last = boxes[..., :2], boxes[..., 2:]
+    centre, half = (first + last) / 2, (last - first) * (factor / 2)
+    return torch.cat([centre - half, centre + half], -1)
+
+
 def clip(boxes: Tensor, height: int, width: int) -> Tensor:
     """The part of each box inside the image; a box wholly outside ends up without area."""
     # By columns, for an exporter writes the numbers of a new tensor down as they are and not as the image's sides.

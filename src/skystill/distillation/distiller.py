@@ -82,7 +82,7 @@ class Distiller(nn.Module):
     def _build(self) -> None:
         device = next(self.student.parameters()).device
         probe = torch.zeros(1, self.student.in_chans, _PROBE, _PROBE, device=device)
-        was_training = self.student.training
+        before = [(module, module.training) for module in self.student.modules()]
         self.student.eval()
         with torch.no_grad():
             seen = self.student(probe).knowledge
@@ -92,7 +92,8 @@ class Distiller(nn.Module):
             for teacher, hearing, method in zip(self.teachers, self.hearings, self._each(), strict=True):
                 method.prepare(seen, hearing.knowledge(self.ask(teacher, probe)))
                 method.to(device)
-        self.student.train(was_training)
+        for module, was_training in before:  # one by one: frozen norms stay in eval
+            module.training = was_training
 
     @property
     def networks(self) -> tuple[Detector, ...]:
@@ -206,6 +207,11 @@ def inherit(student: Detector, teacher: Teacher) -> list[str]:
     """
     if isinstance(teacher, PredictionsTeacher):
         raise ConfigError(f"{teacher.name} has no weights to inherit. Leave teacher.inherit away.")
+    if student.classes != teacher.classes:
+        raise ConfigError(
+            f"the student's classes ({', '.join(student.classes)}) are not in order the teacher's "
+            f"({', '.join(teacher.classes)}), of which an inherited head speaks. Leave teacher.inherit away."
+        )
     theirs, copied = _outside_backbone(teacher), []
     for name, value in _outside_backbone(student).items():
         if name in theirs and theirs[name].shape == value.shape:

@@ -35,7 +35,7 @@ class Method(nn.Module, ABC):
         if self.features and not teacher.pyramid:
             raise ConfigError(
                 "the teacher is a black box without features. Use a method that compares predictions: ltd with ccd 0 "
-                "(--method.settings.ccd 0), or bckd."
+                "(--method.settings.ccd 0; of ltd_plus --method.settings.towers 0 too), or bckd."
             )
         self.build(student, teacher)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchvision.models import detection
 
 import skystill
+from skystill.boxes.atss import atss
 from skystill.boxes.nms import Selection
 from skystill.detectors.torchvision import TorchvisionDetector
 from skystill.errors import ConfigError
@@ -251,3 +252,18 @@ def test_opening_a_head_adds_no_weights(make_model: MakeModel, scene: Scene) -> 
     sum(losses.values(), torch.zeros(())).backward()
     assert list(detector.state_dict()) == before
     assert all(p.grad is not None for n, p in detector.named_parameters() if ".head." in n)
+
+
+@pytest.mark.parametrize("side", [20, 40, 60])
+def test_places_of_fcos_are_of_the_size_that_regions_expect(make_model: MakeModel, side: int) -> None:
+    """What ATSS takes for an object's places is where FCOS's own assignment has it: on the same level, at least."""
+    detector = skystill.wrap(make_model("fcos"), CLASSES).eval()
+    dense = detector(torch.rand(1, 3, 128, 128)).knowledge.dense
+    assert dense is not None
+    middle, half = 62.0, side / 2
+    box = torch.tensor([[middle - half, middle - half, middle + half, middle + half]])
+    found = (atss(dense.places, dense.levels, box).object >= 0).nonzero().flatten()
+    assert len(found)
+    assert found.max() < dense.levels[0] + dense.levels[1]
+    strides = (dense.places[:, 2] - dense.places[:, 0]) / 8
+    assert strides.unique().tolist() == list(map(float, detector(torch.rand(1, 3, 128, 128)).knowledge.strides))

@@ -66,7 +66,7 @@ def test_terms_are_the_weighted_losses(
     expected["ccd"] = 2.0 * 0.5 * (lic + (0.5 if binding == "both" else 1.0) * explicit)
     if binding == "both":
         assert method.implicit is not None
-        expected["gates"] = 0.5 * gate_lesson(alpha.mean(0), method.implicit.fusion.mean_beta(), [0, 1, 2])
+        expected["gates"] = 0.5 * 0.5 * gate_lesson(alpha.mean(0), method.implicit.fusion.mean_beta(), [0, 1, 2])
     assert {k: v.item() for k, v in terms.items()} == pytest.approx(
         {k: v.item() for k, v in expected.items()}, rel=1e-4
     )

@@ -13,13 +13,14 @@ from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
-from skystill.boxes.hbb import clip
+from skystill.boxes.hbb import clip, scaled
 from skystill.detectors.torchvision.model import TorchvisionDetector
 from skystill.detectors.torchvision.towers import finish_towers, open_towers
 from skystill.structures import Activation, Dense, HeadView, Knowledge, MapPair, Output, Targets
 
 Outputs = dict[str, Tensor]
 Truth = dict[str, Tensor]
+_SCALE = 8  # sides of FCOS's places in strides, as GFL's anchors have it
 
 
 class OneStage(TorchvisionDetector):
@@ -136,6 +137,11 @@ class FCOSDetector(TwoTowers):
 
     needs_background: ClassVar[bool] = False
 
+    def dense(self, outputs: Outputs, places: Tensor, levels: tuple[int, ...]) -> Dense:
+        """See OneStage. A place is as large as the objects that its level is for, as regions and ATSS take it, and not
+        the one cell that torchvision's anchor is."""
+        return replace(super().dense(outputs, places, levels), places=scaled(places, _SCALE))
+
     def decode(self, deltas: Tensor, places: Tensor) -> Tensor:
         """(B, N, 4) boxes in pixels from distances to the edges."""
         boxes: Tensor = self.model.box_coder.decode(deltas, places)
@@ -147,7 +153,7 @@ class FCOSDetector(TwoTowers):
 
     def own_losses(self, dense: Dense, outputs: Outputs, truth: list[Truth]) -> dict[str, Tensor]:
         """classification, bbox_regression, bbox_ctrness."""
-        anchors = [dense.places] * len(truth)
+        anchors = [scaled(dense.places, 1 / _SCALE)] * len(truth)
         losses: dict[str, Tensor] = self.model.compute_loss(truth, outputs, anchors, list(dense.levels))
         return losses
 

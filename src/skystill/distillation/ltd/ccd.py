@@ -61,11 +61,11 @@ def cross_distances(
 
     @cache
     def seen(level: int, size: tuple[int, int]) -> Seen:
-        return Seen(columns(resize_down(pyramid_s[level], size), sampled(size)))
+        return Seen(columns(resize_down(pyramid_s[level].float(), size), sampled(size)))
 
     @cache
     def wanted(level: int, size: tuple[int, int]) -> Tensor:
-        return standardise(columns(resize_down(pyramid_t[level], size), sampled(size)))
+        return standardise(columns(resize_down(pyramid_t[level].float(), size), sampled(size)))
 
     rows = []
     for i, s in enumerate(pyramid_s):

@@ -116,6 +116,11 @@ class LTD(Method):
                 items_of(teacher, student.queries.classes)
         if self.towers and student.head is not None and teacher.head is not None:
             self.inside = Towers(student, teacher, self.places)
+        elif self.towers and not (self.ccd or self.sem or self.loc):
+            raise ConfigError(
+                "towers are all that is to be taught, and one of the heads does not show its own. Give ccd, sem or "
+                "loc a weight, or a pair of GFL, RetinaNet, FCOS or YOLO."
+            )
         if not self.ccd:
             return
         if self.binding in ("fusion", "lic", "both"):
@@ -206,7 +211,8 @@ class LTD(Method):
         terms = {"ccd": weight * (loss + share * bound(alpha, distances))}
         if self.binding == "both":
             assert self.implicit is not None
-            terms["gates"] = share * gate_lesson(alpha.mean(0).detach(), beta.mean(0), self.implicit.partner)
+            lesson = gate_lesson(alpha.mean(0).detach(), beta.mean(0), self.implicit.partner)
+            terms["gates"] = share * warm_up(self.progress, self.warmup) * lesson
         return terms
 
     def bindings(self) -> dict[str, Tensor]:

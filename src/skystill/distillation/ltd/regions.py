@@ -15,6 +15,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from skystill.boxes.atss import atss, inside_any, valuable_region
+from skystill.boxes.hbb import scaled
 from skystill.structures import Dense, Targets
 
 
@@ -80,5 +81,4 @@ def shrink(boxes: Tensor, factor: float) -> Tensor:
     """(M, 4|5) boxes with the same centres and angles and `factor` times the sides."""
     if boxes.shape[1] == 5:
         return torch.cat([boxes[:, :2], boxes[:, 2:4] * factor, boxes[:, 4:]], 1)
-    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) * (factor / 2)
-    return torch.cat([centre - half, centre + half], 1)
+    return scaled(boxes, factor)

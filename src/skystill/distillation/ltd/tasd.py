@@ -35,11 +35,12 @@ def semantic_loss(dense_s: Dense, dense_t: Dense, region: Tensor, tau: float = 2
     it is. An empty region gives 0 without them.
     """
     norm = mean_over_workers(dense_t.scores()[region].amax(1).sum()).clamp(min=1)
-    heard = region | (background > 0)
-    z_s, z_t = dense_s.logits[heard].float(), dense_t.logits[heard].float()
-    weight = torch.where(region[heard], 1.0, background)[:, None]
+    z_s, z_t, weight = dense_s.logits, dense_t.logits, torch.where(region, 1.0, background)
+    if background == 0:
+        z_s, z_t, weight = z_s[region], z_t[region], weight[region]
+    z_s, z_t, weight = z_s.float(), z_t.float(), weight[..., None]
     if dense_t.activation == "softmax":
-        kl = F.kl_div((z_s / tau).log_softmax(1), (z_t / tau).softmax(1), reduction="none")
+        kl = F.kl_div((z_s / tau).log_softmax(-1), (z_t / tau).softmax(-1), reduction="none")
         return tau**2 * (weight * kl).sum() / norm
     p_s, p_t = z_s.sigmoid(), z_t.sigmoid()
     gap = weight * (p_t - p_s).abs()
@@ -70,23 +71,26 @@ def localization_loss(dense_s: Dense, dense_t: Dense, region: Tensor, tau: float
     assert dense_s.edges is not None
     assert dense_t.edges is not None
     d_s, d_t = same_bins(dense_s.edges[region].float(), dense_t.edges[region].float())
+    certainty = edge_certainty(d_t)
+    # (edges, their certainty), so that c_e has mean 1 over all workers; before any return, for all must meet here
+    edges, sure = mean_over_workers(torch.stack([certainty.new_tensor(float(certainty.numel())), certainty.sum()]))
     norm = mean_over_workers(torch.tensor(float(len(d_t)), device=d_t.device)).clamp(min=1)
     if len(d_t) == 0:
         return d_s.sum()
-    certainty = edge_certainty(d_t)
-    certainty = certainty / certainty.mean().clamp(min=1e-6)
+    certainty = certainty / (sure / edges).clamp(min=1e-6)
     kl = F.kl_div((d_s / tau).log_softmax(-1), (d_t / tau).softmax(-1), reduction="none").sum(-1)
-    return tau**2 * (certainty * kl).sum() / norm
+    loss: Tensor = tau**2 * (certainty * kl).sum() / norm
+    return loss
 
 
 def box_imitation_loss(dense_s: Dense, dense_t: Dense, region: Tensor) -> Tensor:
     """L_loc for heads without distributions: `box_gap` to the teacher's box, weighted by the teacher's best score, a
     scalar."""
     b_s, b_t = dense_s.boxes[region].float(), dense_t.boxes[region].float()
-    if len(b_t) == 0:
-        return b_s.sum()
     weight = dense_t.scores()[region].amax(1)
     norm = mean_over_workers(weight.sum()).clamp(min=1)
+    if len(b_t) == 0:
+        return b_s.sum()
     return (weight * box_gap(b_s, b_t)).sum() / norm
 
 
