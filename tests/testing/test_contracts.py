@@ -182,8 +182,8 @@ def test_an_open_head_must_end_as_the_head_does(make_gfl: Callable[..., GFL]) ->
     check_head(knowledge, dense)
     with pytest.raises(AssertionError, match="gives other logits than the head"):
         check_head(knowledge, replace(dense, logits=dense.logits + 1))
-    with pytest.raises(AssertionError, match="maps are not 5 channels wide"):
-        check_head(replace(knowledge, head=replace(head, width=5)), dense)
+    with pytest.raises(AssertionError, match=r"channels wide, and HeadView.widths says \(5, 5\)"):
+        check_head(replace(knowledge, head=replace(head, widths=(5, 5))), dense)
 
 
 def test_queries_are_pixels_and_of_all_classes() -> None:
