@@ -86,6 +86,15 @@ def test_batch_of_one():
     assert batch.images.shape == (1, 3, 32, 64)
 
 
+def test_batches_fit_every_detector_that_takes_them(config):
+    assert collate([sample(33, 20), sample(5, 70)], 48).images.shape == (2, 3, 48, 96)
+    data = module(config)
+    data.pad_for(64)
+    data.pad_for(48)
+    assert next(iter(data.train_dataloader())).images.shape == (4, 3, 192, 192)
+    assert next(iter(data.val_dataloader())).images.shape == (4, 3, 192, 192)
+
+
 def test_deep_images_stay_floats_beside_bytes():
     batch = collate([sample(32, 32), sample(32, 32, torch.float32)])
     assert batch.images.dtype == torch.float32

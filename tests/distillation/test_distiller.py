@@ -242,6 +242,17 @@ def test_a_list_of_images_is_padded_at_the_right_and_bottom(make_gfl: MakeGFL, t
     assert {k: v.item() for k, v in a.items()} == {k: v.item() for k, v in b.items()}
 
 
+@pytest.mark.parametrize(("coarsest", "scale", "multiple"), [(6, 1.0, 64), (6, 2.0, 32), (5, 0.5, 64), (6, 0.5, 128)])
+def test_images_are_padded_to_what_the_teacher_takes_too(
+    make_gfl: MakeGFL, two_images: list[Targets], coarsest: int, scale: float, multiple: int
+) -> None:
+    teacher = make_gfl(1, levels=(3, coarsest))
+    distiller = Distiller(make_gfl(0), teacher, LTD(), teacher_scale=scale)
+    assert distiller.multiple == multiple
+    assert multiple * scale % teacher.multiple == 0
+    distiller([torch.rand(3, 50, 40), torch.rand(3, 33, 65)], two_images)
+
+
 def test_progress_reaches_every_method(make_gfl: MakeGFL) -> None:
     distiller = Distiller(make_gfl(0), [make_gfl(1), make_gfl(2)], METHODS["ltd"]())
     distiller.set_progress(0.75)

@@ -48,10 +48,7 @@ def work(rank: int, folder: str, family: str) -> None:
 def test_a_worker_without_objects_keeps_up_with_one_that_has_some(family: str, tmp_path: Path) -> None:
     # Each worker is this file run as a script: what a test runner imports, and under which name, is not theirs to know.
     command = [sys.executable, __file__, str(tmp_path), family]
-    workers = [
-        subprocess.Popen([*command, str(rank)], stderr=subprocess.PIPE, text=True)  # noqa: S603
-        for rank in (0, 1)
-    ]
+    workers = [subprocess.Popen([*command, str(rank)], stderr=subprocess.PIPE, text=True) for rank in (0, 1)]
     for worker in workers:
         _, errors = worker.communicate(timeout=240)
         assert worker.returncode == 0, errors

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +33,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 # Fixed, so that the scenes to validate and test on stay the same whatever the number to train on.
 FIRST_SCENE: dict[Split, int] = {"train": 0, "val": 1_000_000, "test": 2_000_000}
 STAGES: dict[str | None, tuple[Split, ...]] = {"validate": ("val",), "test": ("test",), "predict": ("test",)}
-MULTIPLE = 32  # batches are padded to multiples of the coarsest stride
+MULTIPLE = 32  # batches are padded to multiples of it at least: the coarsest stride of most detectors
 
 
 class DataModule(pl.LightningDataModule):
@@ -46,7 +48,7 @@ class DataModule(pl.LightningDataModule):
 
     def __init__(self, config: DataConfig, seed: int = 0) -> None:
         super().__init__()
-        self.config, self.seed = config, seed
+        self.config, self.seed, self.multiple = config, seed, MULTIPLE
         self.datasets: dict[Split, DetectionDataset | SyntheticDataset] = {}
 
     @property
@@ -60,6 +62,10 @@ class DataModule(pl.LightningDataModule):
     def view_seed(self) -> int:
         """Seed of the augmentation."""
         return self.seed if self.config.view_seed is None else self.config.view_seed
+
+    def pad_for(self, multiple: int) -> None:
+        """From now on the sides of batches are multiples of this too: what a detector takes."""
+        self.multiple = math.lcm(self.multiple, multiple)
 
     def setup(self, stage: str | None = None) -> None:
         """Reads each split once: the one that `stage` (validate, test) needs, or all of them.
@@ -136,7 +142,7 @@ class DataModule(pl.LightningDataModule):
             batch or self.config.batch,
             sampler=sampler,
             num_workers=workers,
-            collate_fn=collate,
+            collate_fn=partial(collate, multiple=self.multiple),
             pin_memory=torch.cuda.is_available(),
             drop_last=drop_last,
             # The loader draws a seed for its workers; its own generator keeps that away from the model's chance.
@@ -256,8 +262,8 @@ class HostBatch(Batch):
         return HostBatch(self.images.pin_memory(), self.targets, self.sizes)
 
 
-def collate(samples: list[Sample]) -> HostBatch:
-    """Images (C, H, W) of any sizes as one batch, zeros at the right and bottom up to a common multiple of 32.
+def collate(samples: list[Sample], multiple: int = MULTIPLE) -> HostBatch:
+    """Images (C, H, W) of any sizes as one batch, zeros at the right and bottom up to a common multiple.
 
     Images stay uint8 where all of them are, a quarter of the bytes to move; `ready` makes floats of them.
     """
@@ -265,7 +271,7 @@ def collate(samples: list[Sample]) -> HostBatch:
     if len({image.dtype for image in images}) > 1:
         images = [_unit(image) for image in images]
     sizes = [(image.shape[-2], image.shape[-1]) for image in images]
-    height, width = (-(-max(side) // MULTIPLE) * MULTIPLE for side in zip(*sizes, strict=True))
+    height, width = (-(-max(side) // multiple) * multiple for side in zip(*sizes, strict=True))
     return HostBatch(torch.stack([pad_to(image, height, width) for image in images]), targets, sizes)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -81,7 +83,8 @@ class Distiller(nn.Module):
 
     def _build(self) -> None:
         device = next(self.student.parameters()).device
-        probe = torch.zeros(1, self.student.in_chans, _PROBE, _PROBE, device=device)
+        side = -(-_PROBE // self.multiple) * self.multiple
+        probe = torch.zeros(1, self.student.in_chans, side, side, device=device)
         before = [(module, module.training) for module in self.student.modules()]
         self.student.eval()
         with torch.no_grad():
@@ -99,6 +102,11 @@ class Distiller(nn.Module):
     def networks(self) -> tuple[Detector, ...]:
         """The teachers that look at images."""
         return tuple(teacher for teacher in self.teachers if isinstance(teacher, Detector))
+
+    @property
+    def multiple(self) -> int:
+        """Image sides that student and teachers take, these at their scale, are multiples of it."""
+        return common_multiple(self.student, self.networks, self.teacher_scale)
 
     def _each(self) -> list[Method]:
         return list(self.methods)  # type: ignore[arg-type]
@@ -157,7 +165,7 @@ class Distiller(nn.Module):
         images: (B, C, H, W) or a list of (C, H, W), in 0..1; a list is padded at the right and bottom.
         """
         if not isinstance(images, Tensor):
-            images = pad_together(images, self.student.multiple)
+            images = pad_together(images, self.multiple)
         # Teachers first: what they need in passing is free again before the student's activations pile up.
         lessons = self._lessons(images, targets)
         height, width = images.shape[-2:]
@@ -235,6 +243,12 @@ def _outside_backbone(detector: Detector) -> dict[str, Tensor]:
 def in_float32(knowledge: Knowledge) -> Knowledge:
     """The same knowledge with a float32 pyramid; the head's tensors are converted where they are selected."""
     return replace(knowledge, pyramid=tuple(p.float() for p in knowledge.pyramid))
+
+
+def common_multiple(student: Detector, teachers: Sequence[Detector], scale: float) -> int:
+    """The least whose multiples m all of them take: m the student, scale * m its teachers."""
+    ratio = Fraction(scale).limit_denominator(64)
+    return math.lcm(student.multiple, *((teacher.multiple / ratio).numerator for teacher in teachers))
 
 
 def pad_together(images: Sequence[Tensor], multiple: int) -> Tensor:

@@ -151,7 +151,7 @@ def _score(
 
 
 def _one(patient: Patient, index: int) -> Batch:
-    return ready(collate([patient.judge[1][index]]), patient.device)
+    return ready(collate([patient.judge[1][index]], patient.multiple), patient.device)
 
 
 def _shrunk(found: Detections, scale: float) -> Detections:

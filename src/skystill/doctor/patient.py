@@ -12,7 +12,7 @@ from torch.utils.data import Subset
 from skystill.data.dataset import DetectionDataset, Sample, SyntheticDataset
 from skystill.data.module import DataModule, Split, collate, ready
 from skystill.detectors.base import Detector
-from skystill.distillation.distiller import Distiller, Teacher, inherit
+from skystill.distillation.distiller import Distiller, Teacher, common_multiple, inherit
 from skystill.distillation.hearing import Hearing
 from skystill.distillation.method import Method
 from skystill.distillation.methods import make_method
@@ -86,6 +86,12 @@ class Patient:
         opened = open_teachers(self.recipe.teacher, self.data)
         return [t.to(self.device).requires_grad_(False) if isinstance(t, Detector) else t for t in opened]
 
+    @property
+    def multiple(self) -> int:
+        """Image sides that student and teachers take are multiples of it."""
+        networks = [teacher for teacher in self.teachers if isinstance(teacher, Detector)]
+        return common_multiple(self.student, networks, self.recipe.teacher.scale)
+
     @cached_property
     def distiller(self) -> Distiller:
         """The recipe's method on the pair."""
@@ -119,7 +125,7 @@ class Patient:
         count = min(config.batch, images.labelled)
         added = min(config.added, len(images) - images.labelled)
         chosen = [*range(count), *range(images.labelled, images.labelled + added)]
-        return ready(collate([images[0, i] for i in chosen]), self.device)
+        return ready(collate([images[0, i] for i in chosen], self.multiple), self.device)
 
     def amp(self) -> AbstractContextManager[object]:
         """The recipe's mixed precision."""

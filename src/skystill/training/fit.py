@@ -77,6 +77,7 @@ def _run(recipe: Recipe, method: str, resume: bool) -> Path:
     if recipe.detector.freeze:
         freeze_stages(detector.get_submodule("backbone"), recipe.detector.freeze)
     task = _task(recipe, method, detector, data)
+    data.pad_for(task.distiller.multiple if isinstance(task, Distill) else detector.multiple)
     if recipe.trainer.channels_last:
         task.to(memory_format=torch.channels_last)
     if recipe.trainer.compile:

@@ -43,6 +43,7 @@ def collect(
             f"the detector knows the classes {', '.join(detector.classes)}, the data has {', '.join(data.classes)}. "
             "Give the data that it was trained for, or data.classes in its order."
         )
+    data.pad_for(detector.multiple)
     evaluator = CocoEvaluator(detector.classes, max_dets)
     loader = data.val_dataloader() if split == "val" else data.test_dataloader()
     for raw in loader:
