@@ -1,7 +1,11 @@
+import inspect
+
 import pytest
 
 from skystill.distillation.ltd import LTD, LTDPlus, LTDReleased
 from skystill.distillation.methods import METHODS, make_method
+from skystill.distillation.peers.mgd import MGD
+from skystill.distillation.settings import checked
 from skystill.errors import ConfigError
 
 
@@ -25,8 +29,8 @@ def test_every_method_can_be_made_without_settings() -> None:
     [
         ("lttd", None, "'lttd' is unknown; the methods are ltd"),
         ("ltd", {"warm_up": 0.1}, "no setting 'warm_up'; its settings are .*warmup"),
-        ("ltd", {"binding": "tight"}, "'tight' is unknown; choose fusion, lic"),
-        ("ltd", {"regions": "one"}, "'one' are unknown; choose disentangled or shared"),
+        ("ltd", {"binding": "tight"}, "method ltd: binding is 'tight'; choose fusion, lic"),
+        ("ltd", {"regions": "one"}, "method ltd: regions is 'one'; choose disentangled, shared"),
         ("ltd_released", {"binding": "lic"}, "no setting 'binding'"),
         ("ltd_plus", {"binding": "lic"}, "no setting 'binding'; its settings are ccd"),
     ],
@@ -37,3 +41,39 @@ def test_unknown_names_are_told_with_the_known_ones(
     with pytest.raises(ConfigError, match=message) as caught:
         make_method(name, settings)
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers() -> None:
+    method = make_method("mgd", {"weight": "2e-4"})
+    assert isinstance(method, MGD)
+    assert method.weight == 2e-4
+    assert make_method("ltd", {"places": 64.0}).places == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("ltd", {"ccd": -1}, "method ltd: ccd is -1. Give a number of at least 0."),
+        ("ltd", {"ccd": "much"}, "method ltd: ccd is 'much'. Give a number."),
+        ("ltd", {"sem": True}, "method ltd: sem is True. Give a number."),
+        ("ltd", {"loc": float("nan")}, "method ltd: loc is nan. Give a number."),
+        ("ltd", {"places": 0}, "method ltd: places is 0. Give a whole number of at least 1."),
+        ("ltd", {"width": 8.5}, "method ltd: width is 8.5. Give a whole number of at least 1."),
+        ("ltd", {"sure": 1.5}, "method ltd: sure is 1.5. Give a number from 0 to 1."),
+        ("ltd", {"fade": [0.6]}, "method ltd: fade is [0.6]. Give two numbers, from and to."),
+        ("ltd", {"fade": 0.6}, "method ltd: fade is 0.6. Give two numbers, from and to."),
+        ("ltd", {"fade": [0.6, 0.3]}, "method ltd: fade runs from 0.6 to 0.3. Give the smaller number first."),
+        ("cwd", {"tau": 0}, "method cwd: tau is 0. Give a number above 0."),
+        ("ltd", {"binding": [1]}, "method ltd: binding is [1]; choose fusion, lic, explicit, related, regional, both."),
+    ],
+)
+def test_values_that_make_no_sense_are_told(name: str, settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_method(name, settings)
+    assert str(caught.value) == message
+
+
+def test_every_setting_of_every_method_has_a_type_that_is_checked() -> None:
+    for name, kind in METHODS.items():
+        defaults = {k: p.default for k, p in inspect.signature(kind.__init__).parameters.items() if k != "self"}
+        assert checked(name, kind, defaults) == defaults

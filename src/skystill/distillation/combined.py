@@ -47,9 +47,14 @@ class Combined(Method):
         return any(method.head_maps for _, method in self.each())
 
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
-        """Builds every method."""
+        """Prepares every method."""
         for _, method in self.each():
-            method.build(student, teacher)
+            method.prepare(student, teacher)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Of all of them."""
+        return tuple(what for _, method in self.each() for what in method.left_out)
 
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
         """See Method."""

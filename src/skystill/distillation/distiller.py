@@ -104,6 +104,11 @@ class Distiller(nn.Module):
         return tuple(teacher for teacher in self.teachers if isinstance(teacher, Detector))
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """What the method's settings ask for and no teacher serves, in words."""
+        return tuple(dict.fromkeys(what for method in self._each() for what in method.left_out))
+
+    @property
     def multiple(self) -> int:
         """Image sides that student and teachers take, these at their scale, are multiples of it."""
         return common_multiple(self.student, self.networks, self.teacher_scale)

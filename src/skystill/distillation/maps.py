@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # Sides of the coarse grids at which methods compare maps once more.
-_GRIDS = (4, 2, 1)
+GRIDS = (4, 2, 1)
 # Fewer samples per channel than this make channel statistics meaningless; a sample's own statistics serve then.
 MIN_SAMPLES = 32
 
@@ -75,7 +75,7 @@ def pooled_errors(a: Tensor, b: Tensor) -> dict[int, Tensor]:
     """Mean squared difference of two (B, C, H, W) averaged down to l x l, for l in 4, 2, 1 below the map's height."""
     return {
         side: F.mse_loss(F.adaptive_avg_pool2d(a, side), F.adaptive_avg_pool2d(b, side))
-        for side in _GRIDS
+        for side in GRIDS
         if side < b.shape[2]
     }
 

@@ -30,6 +30,11 @@ class Method(nn.Module, ABC):
         """Whether it compares the maps in the middle of the heads, which teachers otherwise let go of."""
         return False
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What its settings ask for and this pair cannot serve, in words, once it is built."""
+        return ()
+
     def prepare(self, student: Knowledge, teacher: Knowledge) -> None:
         """Checks that the teacher shows what this method needs, and builds. Errors: ConfigError with the mend."""
         if self.features and not teacher.pyramid:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from skystill.distillation.combined import Combined
@@ -19,6 +18,7 @@ from skystill.distillation.peers.pkd import PKD
 from skystill.distillation.peers.reviewkd import ReviewKD
 from skystill.distillation.peers.semckd import SemCKD
 from skystill.distillation.peers.sl2 import SL2
+from skystill.distillation.settings import checked
 from skystill.errors import ConfigError
 
 METHODS: dict[str, type[Method]] = {
@@ -68,8 +68,4 @@ def settings_by_method(name: str, settings: dict[str, Any]) -> dict[str, dict[st
 def _make(name: str, settings: dict[str, Any]) -> Method:
     if name not in METHODS:
         raise ConfigError(f"method {name!r} is unknown; the methods are {', '.join(METHODS)}. Join several by +.")
-    known = list(inspect.signature(METHODS[name].__init__).parameters)[1:]
-    for key in settings:
-        if key not in known:
-            raise ConfigError(f"method {name} has no setting {key!r}; its settings are {', '.join(known)}.")
-    return METHODS[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+    return METHODS[name](**checked(name, METHODS[name], settings))

@@ -93,7 +93,7 @@ def _on_one_grid(student: Knowledge, teacher: Knowledge) -> tuple[Dense, Dense]:
     if not (_has_edges(student) and _has_edges(teacher)):
         finest = max(student.strides[0], teacher.strides[0])
         student, teacher = fold_finer(student, finest), fold_finer(teacher, finest)
-    levels = _common_levels(student.strides, teacher.strides)
+    levels = common_levels(student.strides, teacher.strides)
     if not levels:
         raise ConfigError(
             f"the student predicts at strides {student.strides}, the teacher at {teacher.strides}: none in common. "
@@ -164,7 +164,7 @@ def _as_dense(student: Knowledge, teacher: Knowledge) -> tuple[Knowledge, Knowle
     return replace(student, dense=student.stages.first), replace(teacher, dense=told)
 
 
-def _common_levels(strides_s: tuple[int, ...], strides_t: tuple[int, ...]) -> list[tuple[int, int]]:
+def common_levels(strides_s: tuple[int, ...], strides_t: tuple[int, ...]) -> list[tuple[int, int]]:
     """Pairs of levels of equal stride; each level is in one pair, also where a pyramid has a stride twice."""
     pairs: list[tuple[int, int]] = []
     for i, stride in enumerate(strides_s):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from skystill.distillation.views import NOTHING
 from skystill.errors import ConfigError
-from skystill.structures import Dense, Detections, HeadView, Knowledge, TwoStage
+from skystill.structures import Dense, Detections, Finish, HeadView, Knowledge, MapPair, TwoStage
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,10 @@ class Translation:
 
     def of_head(self, head: HeadView) -> HeadView:
         """Its end in the student's classes."""
-        return replace(head, finish=lambda maps, levels: self.of_dense(head.finish(maps, levels)))
+        return replace(head, finish=partial(self._finish, head.finish))
+
+    def _finish(self, finish: Finish, maps: Sequence[MapPair], levels: Sequence[int]) -> Dense:
+        return self.of_dense(finish(maps, levels))
 
     def __call__(self, knowledge: Knowledge) -> Knowledge:
         """All that a teacher said, in the student's classes."""

@@ -178,7 +178,7 @@ def test_implicit_binding_of_a_student_that_equals_its_teacher_is_zero(
     same = make_knowledge(4, channels=8)
     made = identity_implicit(same, same, places)
     assert made(same.pyramid, same.pyramid).item() == pytest.approx(0, abs=1e-6)
-    assert torch.allclose(made.fusion.mean_beta(), torch.eye(3))
+    assert torch.allclose(made.fusion.beta().mean(0), torch.eye(3))
 
 
 def test_implicit_binding_is_the_mean_distance_to_the_partners(make_knowledge: MakeKnowledge) -> None:

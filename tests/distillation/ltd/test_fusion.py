@@ -67,7 +67,7 @@ def test_the_fusion_is_reviewkds(fusion: Fusion, pyramid: tuple[Tensor, ...]) ->
 def test_beta_is_what_each_level_adds_when_it_is_fed_alone(fusion: Fusion, pyramid: tuple[Tensor, ...]) -> None:
     """With the gates held, the recursion is linear; a map of ones at level j alone leaves beta(i<-j) at level i."""
     fusion(pyramid)
-    beta = fusion.mean_beta()
+    beta = fusion.beta().mean(0)
     _, gates = slow_fusion(fusion, pyramid)
     last = len(SIZES) - 1
     for j in range(last + 1):
@@ -80,7 +80,7 @@ def test_beta_is_what_each_level_adds_when_it_is_fed_alone(fusion: Fusion, pyram
 
 def test_a_level_is_fed_only_from_its_own_and_coarser_ones(fusion: Fusion, pyramid: tuple[Tensor, ...]) -> None:
     fusion(pyramid)
-    beta = fusion.mean_beta()
+    beta = fusion.beta().mean(0)
     assert beta.tril(-1).abs().max() == 0
     assert (beta[beta.triu() > 0] <= 1).all()
     assert beta[-1, -1] == 1
@@ -93,7 +93,7 @@ def test_beta_of_an_image_is_that_of_the_image_alone(fusion: Fusion, pyramid: tu
     assert not torch.allclose(beta[0], beta[1])
     for image in (0, 1):
         fusion(tuple(s[image : image + 1] for s in pyramid))
-        assert torch.allclose(beta[image], fusion.mean_beta(), atol=1e-6)
+        assert torch.allclose(beta[image], fusion.beta().mean(0), atol=1e-6)
 
 
 def test_one_level_is_only_reduced(pyramid: tuple[Tensor, ...]) -> None:

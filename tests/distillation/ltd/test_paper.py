@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from skystill.distillation.adapters import adapter
-from skystill.distillation.ltd import LTD
+from skystill.distillation.combined import Combined
+from skystill.distillation.ltd import LTD, LTDPlus
 from skystill.distillation.ltd.ccd import ExplicitBinding, bound, gate_lesson, relatedness
 from skystill.distillation.ltd.lic import Pointwise
 from skystill.distillation.ltd.regions import find_regions
 from skystill.distillation.ltd.tasd import box_imitation_loss, localization_loss, semantic_loss
+from skystill.distillation.methods import make_method
 from skystill.structures import Knowledge, Targets
 
 MakeKnowledge = Callable[..., Knowledge]
@@ -66,7 +68,7 @@ def test_terms_are_the_weighted_losses(
     expected["ccd"] = 2.0 * 0.5 * (lic + (0.5 if binding == "both" else 1.0) * explicit)
     if binding == "both":
         assert method.implicit is not None
-        expected["gates"] = 0.5 * 0.5 * gate_lesson(alpha.mean(0), method.implicit.fusion.mean_beta(), [0, 1, 2])
+        expected["gates"] = 0.5 * 0.5 * gate_lesson(alpha.mean(0), method.implicit.fusion.beta().mean(0), [0, 1, 2])
     assert {k: v.item() for k, v in terms.items()} == pytest.approx(
         {k: v.item() for k, v in expected.items()}, rel=1e-4
     )
@@ -332,3 +334,16 @@ def test_a_method_can_be_copied_after_a_step(pair: tuple[Knowledge, Knowledge], 
     before = method(student, teacher, two_images)
     torch.manual_seed(1)
     assert copied(student, teacher, two_images)["ccd"] == before["ccd"]
+
+
+def test_what_a_closed_head_leaves_out_is_told(pair: tuple[Knowledge, Knowledge]) -> None:
+    student, teacher = pair
+    assert student.head is None
+    plus, pkd = make_method("ltd_plus"), make_method("ltd+pkd")
+    for method in (plus, pkd):
+        method.prepare(student, teacher)
+    assert plus.left_out == ("towers, for a head that cannot be opened",)
+    assert pkd.left_out == ()
+    both = Combined({"plus": LTDPlus(), "ltd": LTD(width=8, dim=8)})
+    both.prepare(student, teacher)
+    assert both.left_out == plus.left_out

@@ -46,10 +46,6 @@ class Fusion(nn.Module):
         """Without the last forward's gates: they belong to a graph, which can be neither copied nor pickled."""
         return {**self.__dict__, "_gates": []}
 
-    def mean_beta(self) -> Tensor:
-        """(L, L) mean of `beta` over the images."""
-        return self.beta().mean(0)
-
     def beta(self) -> Tensor:
         """(B, L, L) mean of beta(i<-j) over the cells of each image of the last forward; row i: calibrated level,
         column j: student level."""

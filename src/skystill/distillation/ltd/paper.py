@@ -107,6 +107,11 @@ class LTD(Method):
         """What is taught inside the heads."""
         return self.towers > 0
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The towers, where a head does not show its own."""
+        return ("towers, for a head that cannot be opened",) if self.towers and self.inside is None else ()
+
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
         """Makes the adapters for these pyramids and checks that predictions can be compared."""
         if self.sem or self.loc:

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from skystill.distillation.ltd.fusion import Fusion
 from skystill.distillation.ltd.lic import LIC
 from skystill.distillation.ltd.regions import find_regions
-from skystill.distillation.maps import pooled_errors, spatial_attention
+from skystill.distillation.maps import GRIDS, pooled_errors, spatial_attention
 from skystill.distillation.method import Method
-from skystill.distillation.pairing import same_grid
+from skystill.distillation.pairing import common_levels, same_grid
 from skystill.errors import ConfigError
 from skystill.structures import Dense, Knowledge, Targets
 
-_GRID = {4: 1 / 2, 2: 1 / 4, 1: 1 / 8}  # l -> c_l of the pooled terms
+_FACTORS = (1 / 2, 1 / 4, 1 / 8)  # c_l of the pooled terms, from the finest grid to the coarsest
 
 
 def attention_imitation(adapted: Tensor, raw_s: Tensor, t: Tensor, tau: float = 0.1) -> Tensor:
@@ -32,10 +32,9 @@ def attention_imitation(adapted: Tensor, raw_s: Tensor, t: Tensor, tau: float = 
 def hierarchical_distance(calibrated: Tensor, plain: Tensor, t: Tensor) -> Tensor:
     """MSE(calibrated, t) + sum_l c_l MSE(P_l plain, P_l t) / (1 + sum_l c_l), l in {4, 2, 1} below the map's height."""
     errors = pooled_errors(plain, t)
-    pooled = torch.zeros((), device=t.device)
-    for size, error in errors.items():
-        pooled = pooled + _GRID[size] * error
-    return F.mse_loss(calibrated, t) + pooled / (1 + sum(_GRID[size] for size in errors))
+    factors = {side: c for side, c in zip(GRIDS, _FACTORS, strict=True) if side in errors}
+    pooled = sum((c * errors[side] for side, c in factors.items()), torch.zeros((), device=t.device))
+    return F.mse_loss(calibrated, t) + pooled / (1 + sum(factors.values()))
 
 
 def released_ld(d_s: Tensor, d_t: Tensor, tau: float = 10.0) -> Tensor:
@@ -79,7 +78,7 @@ class LTDReleased(Method):
         bins = dense_s.edges.shape[3], dense_t.edges.shape[3]
         if bins[0] != bins[1]:
             raise ConfigError(f"ltd_released compares edges bin by bin, {bins[0]} with {bins[1]} here; use ltd.")
-        self.levels = [(i, teacher.strides.index(s)) for i, s in enumerate(student.strides) if s in teacher.strides]
+        self.levels = common_levels(student.strides, teacher.strides)
         widths = [(student.pyramid[i].shape[1], teacher.pyramid[j].shape[1]) for i, j in self.levels]
         self.phi = nn.ModuleList(nn.Conv2d(s, t, 1) for s, t in widths)
         self.fusion = Fusion([s for s, _ in widths], max(t for _, t in widths), nn.BatchNorm2d)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from skystill.distillation.adapters import TowerAdapters, adapter
 from skystill.distillation.ltd.tasd import box_imitation_loss, semantic_loss
 from skystill.distillation.method import Method
-from skystill.distillation.pairing import at_levels, same_grid
+from skystill.distillation.pairing import at_levels, common_levels, same_grid
 from skystill.distillation.peers.ld import edge_divergence
 from skystill.distributed import mean_over_workers
 from skystill.errors import ConfigError
@@ -75,7 +75,7 @@ class CrossKD(Method):
                 )
         assert student.head is not None
         assert teacher.head is not None
-        self.levels = [(i, teacher.strides.index(s)) for i, s in enumerate(student.strides) if s in teacher.strides]
+        self.levels = common_levels(student.strides, teacher.strides)
         self.adapt = TowerAdapters(student.head, teacher.head, len(student.strides), _where_widths_differ)
         self._finish = teacher.head.finish
 
