@@ -107,7 +107,7 @@ class Dense:
     logits: (B, N, K). boxes: (B, N, 4|5), decoded, in pixels. edges: (B, N, E, n+1) logits of a distribution over
     each edge's distance, or None where the head has none. places: (N, 4) anchors as (x1, y1, x2, y2), the same for
     every image of the batch. levels: how many of the N places each pyramid level has, fine to coarse. activation:
-    what turns logits into scores.
+    what turns logits into scores. muted: (B, N, K) where a teacher may not speak and its logits are the student's.
     """
 
     logits: Tensor
@@ -116,10 +116,16 @@ class Dense:
     places: Tensor
     levels: tuple[int, ...]
     activation: Activation = "sigmoid"
+    muted: Tensor | None = None
 
     def scores(self) -> Tensor:
         """(B, N, K) in 0..1, float32. A softmax head's last class is background and is left out."""
         return _scores(self.logits, self.activation)
+
+    def best(self) -> Tensor:
+        """(B, N) the best score of every place, 0 where the head may not speak."""
+        scores = self.scores()
+        return (scores if self.muted is None else scores.masked_fill(self.muted, 0)).amax(2)
 
     @property
     def classes(self) -> int:

@@ -78,6 +78,17 @@ def test_no_gradient_comes_from_what_a_teacher_may_not_say(make_knowledge: MakeK
     assert float(edges.grad[small].abs().amax((1, 2)).min()) > 1e-6
 
 
+def test_what_a_teacher_repeats_it_is_not_sure_of(make_knowledge: MakeKnowledge) -> None:
+    student, teacher = make_knowledge(1), make_knowledge(2)
+    assert student.dense is not None
+    sure = replace(student, dense=replace(student.dense, logits=torch.full_like(student.dense.logits, 9.0)))
+    _, told = same_grid(sure, replace(teacher, scope=Scope((False, True, False), (0.0, 20.0))))
+    assert teacher.dense is not None
+    small = (teacher.dense.boxes[..., 2:] - teacher.dense.boxes[..., :2]).prod(-1).sqrt() < 20
+    assert torch.equal(told.best(), teacher.dense.logits[..., 1].sigmoid() * small)
+    assert float(told.scores()[..., 0].min()) > 0.99
+
+
 def test_a_first_stage_hears_of_objects_and_not_that_there_is_nothing(make_dense: Callable[..., Dense]) -> None:
     dense_s, dense_t = (replace(d, logits=d.logits[..., :1]) for d in (make_dense(1), make_dense(2)))
     _, told = keep_to(Scope((True, False)), dense_s, dense_t)

@@ -19,12 +19,13 @@ def by_cell(dense_s: Dense, dense_t: Dense, cells: Sequence[int]) -> tuple[Dense
     The anchors of a cell lie side by side. A place of the result is the mean of its cell's anchors.
     """
     best_t, best_s = [], []
+    sure = dense_t.best()
     start_s = start_t = 0
     for n, count_s, count_t in zip(cells, dense_s.levels, dense_t.levels, strict=True):
         first_s = start_s + torch.arange(n, device=dense_s.places.device) * (count_s // n)
         first_t = start_t + torch.arange(n, device=dense_t.places.device) * (count_t // n)
-        scores = dense_t.scores()[:, start_t : start_t + count_t].amax(2).view(-1, n, count_t // n)
-        chosen = first_t + scores.argmax(2)  # (B, n)
+        scores = sure[:, start_t : start_t + count_t]
+        chosen = first_t + scores.view(-1, n, count_t // n).argmax(2)  # (B, n)
         wanted = dense_t.boxes.gather(1, chosen[..., None].expand(-1, -1, dense_t.boxes.shape[2]))
         wanted = wanted if wanted.shape[2] == 4 else obb_to_hbb(wanted)
         anchors = dense_s.places[start_s : start_s + count_s].view(n, count_s // n, 4)

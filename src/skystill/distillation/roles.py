@@ -76,7 +76,7 @@ def keep_to(scope: Scope | None, dense_s: Dense, dense_t: Dense) -> tuple[Dense,
     """Both heads, where the teacher repeats the student wherever it may not speak, so that no gradient arises there.
 
     A head that tells any object from background (K = 1, of more classes) hears no teacher say that there is nothing:
-    there may be what this one does not know.
+    there may be what this one does not know. Where it repeats the student it is not sure of anything (`Dense.muted`).
     """
     if scope is None:
         return dense_s, dense_t
@@ -88,14 +88,15 @@ def keep_to(scope: Scope | None, dense_s: Dense, dense_t: Dense) -> tuple[Dense,
     told, mine = dense_t.logits.float(), own.logits.float()
     size = _sized(dense_t.boxes, scope)[..., None]
     if dense_t.classes == 1 < len(scope.classes):
-        logits = torch.where(size, torch.maximum(told, mine), mine)
+        speaks = size & (told > mine)
     else:
-        logits = torch.where(size & torch.tensor(scope.classes, device=size.device), told, mine)
+        speaks = size & torch.tensor(scope.classes, device=size.device)
     edges = dense_t.edges
     if edges is not None and own.edges is not None and edges.shape == own.edges.shape:
         edges = torch.where(size[..., None], edges.float(), own.edges.float())
     boxes = torch.where(size, dense_t.boxes.float(), own.boxes.float())
-    return dense_s, replace(dense_t, logits=logits, boxes=boxes, edges=edges)
+    logits = torch.where(speaks, told, mine)
+    return dense_s, replace(dense_t, logits=logits, boxes=boxes, edges=edges, muted=~speaks)
 
 
 def _within(labels: Tensor, boxes: Tensor, scope: Scope) -> Tensor:

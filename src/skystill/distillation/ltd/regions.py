@@ -45,7 +45,7 @@ def find_regions(
     """
     places, levels = dense_t.places, dense_t.levels
     centre = (places[:, :2] + places[:, 2:]) / 2
-    certain = dense_t.scores().amax(2) >= sure
+    certain = dense_t.best() >= sure
     positives, rings, cores = [], [], []
     for target in targets:
         boxes = target.counted().boxes
@@ -73,7 +73,7 @@ def proposal_regions(
         truth = target.counted().boxes
         overlaps.append(box_iou(found, truth).amax(1) if len(truth) else found.new_zeros(len(found)))
         peopled.append(torch.full_like(overlaps[-1], len(truth) > 0, dtype=torch.bool))
-    overlap, certain = torch.cat(overlaps)[None], dense_t.scores().amax(2) >= sure
+    overlap, certain = torch.cat(overlaps)[None], dense_t.best() >= sure
     return ((overlap >= 0.5) | certain) & torch.cat(peopled), overlap >= low
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
 from skystill.boxes.gaussian import kld_loss
+from skystill.detectors.gfl.loss import quality_focal_loss
 from skystill.distillation.views import same_bins
 from skystill.distributed import mean_over_workers
 from skystill.errors import ConfigError
@@ -34,7 +35,7 @@ def semantic_loss(dense_s: Dense, dense_t: Dense, region: Tensor, tau: float = 2
     tau: temperature, for softmax heads only. background: weight of the places outside the region, which leave Z_sem as
     it is. An empty region gives 0 without them.
     """
-    norm = mean_over_workers(dense_t.scores()[region].amax(1).sum()).clamp(min=1)
+    norm = mean_over_workers(dense_t.best()[region].sum()).clamp(min=1)
     z_s, z_t, weight = dense_s.logits, dense_t.logits, torch.where(region, 1.0, background)
     if background == 0:
         z_s, z_t, weight = z_s[region], z_t[region], weight[region]
@@ -42,9 +43,7 @@ def semantic_loss(dense_s: Dense, dense_t: Dense, region: Tensor, tau: float = 2
     if dense_t.activation == "softmax":
         kl = F.kl_div((z_s / tau).log_softmax(-1), (z_t / tau).softmax(-1), reduction="none")
         return tau**2 * (weight * kl).sum() / norm
-    p_s, p_t = z_s.sigmoid(), z_t.sigmoid()
-    gap = weight * (p_t - p_s).abs()
-    return (gap * F.binary_cross_entropy_with_logits(z_s, p_t, reduction="none")).sum() / norm
+    return (weight * quality_focal_loss(z_s, z_t.sigmoid(), beta=1.0)).sum() / norm
 
 
 def edge_certainty(edges: Tensor) -> Tensor:
@@ -87,7 +86,7 @@ def box_imitation_loss(dense_s: Dense, dense_t: Dense, region: Tensor) -> Tensor
     """L_loc for heads without distributions: `box_gap` to the teacher's box, weighted by the teacher's best score, a
     scalar."""
     b_s, b_t = dense_s.boxes[region].float(), dense_t.boxes[region].float()
-    weight = dense_t.scores()[region].amax(1)
+    weight = dense_t.best()[region]
     norm = mean_over_workers(weight.sum()).clamp(min=1)
     if len(b_t) == 0:
         return b_s.sum()

@@ -35,7 +35,7 @@ def scored_edge_loss(crossed: Dense, dense_t: Dense, tau: float) -> Tensor:
     """sum_r s(r) sum_e T^2 KL / S of two heads with edges (B, N, E, n+1), a scalar."""
     assert crossed.edges is not None
     assert dense_t.edges is not None
-    score = dense_t.scores().amax(2)
+    score = dense_t.best()
     found = edge_divergence(crossed.edges.float(), dense_t.edges.float(), tau).sum(-1)
     return (score * found).sum() / mean_over_workers(score.sum()).clamp(min=1)
 

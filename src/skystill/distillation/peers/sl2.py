@@ -27,7 +27,7 @@ def best_scores(dense: Dense, sizes: list[tuple[int, int]]) -> list[Tensor]:
 
     sizes: (H, W) of the levels. Places run over the rows of a level, with the anchors of a cell side by side.
     """
-    best = dense.scores().amax(2)
+    best = dense.best()
     levels = torch.split(best, list(dense.levels), 1)
     return [v.view(len(v), h, w, -1).amax(3)[:, None] for v, (h, w) in zip(levels, sizes, strict=True)]
 
