@@ -25,7 +25,7 @@ def slowly(student: Tensor, wanted: Tensor, phi: nn.Conv2d) -> Tensor:
     return torch.stack([0.5 * ((a - b) ** 2).mean() for a, b in zip(made, wanted, strict=True)])
 
 
-@pytest.mark.parametrize("shape", [(4, 6, 10, 50), (2, 10, 6, 400), (1, 5, 5, 64), (2, 6, 10, 3)])
+@pytest.mark.parametrize("shape", [(4, 6, 10, 50), (4, 20, 10, 50), (2, 10, 6, 400), (1, 5, 5, 64), (2, 6, 10, 3)])
 def test_values_and_gradients_are_those_of_the_maps(shape: tuple[int, int, int, int]) -> None:
     student, wanted, phi = case(*shape)
     weights = torch.rand(shape[0])

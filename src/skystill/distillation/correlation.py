@@ -4,7 +4,8 @@
 
 phi is linear, so that E[w_c s] goes out and all else follows from the second moments of s and of s with t: two matrix
 products, where maps as wide as the teacher would have to be written, standardised, subtracted and squared, and all that
-again on the way back. It takes a third of the time on a CPU.
+again on the way back. It takes a third of the time on a CPU. Of few cells the maps are small, and then they are made:
+moments of C_s x C_s have a price of their own.
 B batch, C_s and C_t channels, P cells; everything float32.
 """
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from skystill.distillation.maps import MIN_SAMPLES, standardise
 
 _EPS = 1e-6  # as standardise has it
+_FEW = 4  # up to this many cells for each channel of the student, making the maps is faster
 
 
 class Seen:
@@ -25,6 +27,14 @@ class Seen:
 
     def __init__(self, features: Tensor) -> None:
         self.features = features
+        self._adapted: dict[nn.Conv2d, Tensor] = {}
+
+    def adapted(self, phi: nn.Conv2d) -> Tensor:
+        """(B, C_t, P): phi's maps, standardised."""
+        if phi not in self._adapted:
+            maps = phi.weight.flatten(1) @ self.features
+            self._adapted[phi] = standardise(maps if phi.bias is None else maps + phi.bias[:, None])
+        return self._adapted[phi]
 
     @cached_property
     def centred(self) -> Tensor:
@@ -39,10 +49,10 @@ class Seen:
 
 def distance_through(phi: nn.Conv2d, seen: Seen, wanted: Tensor) -> Tensor:
     """(B,) `pearson_distance` of phi's maps and the teacher's. wanted: (B, C_t, P), standardised."""
-    batch, _, cells = seen.features.shape
-    if batch * cells < MIN_SAMPLES:  # where `standardise` looks at an image and not at a channel
-        found = standardise(phi(seen.features.unsqueeze(3)).squeeze(3))
-        return (found - wanted).square().flatten(1).mean(1) / 2
+    batch, channels, cells = seen.features.shape
+    # Of very few samples `standardise` looks at an image and not at a channel.
+    if cells <= _FEW * channels or batch * cells < MIN_SAMPLES:
+        return (seen.adapted(phi) - wanted).square().flatten(1).mean(1) / 2
     w = phi.weight.flatten(1)
     power = ((w @ seen.second) * w).sum(2)  # E[(w_c s)^2] of each image
     scale = (power.mean(0) + _EPS).rsqrt()
