@@ -12,7 +12,8 @@ from torch import Tensor
 
 from skystill.boxes.obb import le90
 from skystill.detectors.gfl import GFL, GFLConfig
-from skystill.structures import BoxKind, Dense, Knowledge, Targets
+from skystill.kinds import BoxKind
+from skystill.structures import Dense, Knowledge, Targets
 from skystill.testing import scenes
 
 torch.set_num_threads(1)

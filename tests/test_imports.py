@@ -12,10 +12,11 @@ import skystill
 
 ROOT = Path(skystill.__file__).parent
 # Small modules beside the rooms that every room may use.
-COMMON = {"structures", "errors", "distributed", "files"}
+COMMON = {"structures", "kinds", "errors", "distributed", "files"}
 # Room -> rooms it may import. What is missing here is forbidden; a new room must say what it needs.
 ALLOWED: dict[str, set[str]] = {
     "structures": set(),
+    "kinds": set(),
     "errors": set(),
     "distributed": set(),
     "files": set(),
@@ -144,6 +145,12 @@ def test_import_skystill_loads_nothing_heavy() -> None:
     loaded = loaded_by("import skystill")
     assert "skystill" in loaded
     assert not loaded & (OPTIONAL | HEAVY | {"torch", "torchvision", "timm", "numpy"})
+
+
+def test_help_and_a_misspelt_option_wait_for_no_torch() -> None:
+    loaded = loaded_by("from skystill.cli.recipes import recipe_parser; recipe_parser('train', '')")
+    assert "jsonargparse" in loaded
+    assert not loaded & {"torch", "torchvision", "timm", "pytorch_lightning"}
 
 
 def test_detecting_and_distilling_load_nothing_optional() -> None:

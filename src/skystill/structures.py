@@ -16,7 +16,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-BoxKind = Literal["hbb", "obb"]
 Activation = Literal["sigmoid", "softmax"]
 
 

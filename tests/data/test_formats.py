@@ -12,7 +12,7 @@ from PIL import Image
 
 from skystill.data.annotations import Annotations, Record
 from skystill.data.formats import FORMATS, guess, read_annotations
-from skystill.structures import BoxKind
+from skystill.kinds import BoxKind
 
 CLASSES = ("plane", "ship", "storage tank")
 SIZES = {"a": (64, 48), "b": (100, 80), "empty": (32, 32)}

@@ -8,7 +8,7 @@ from PIL import Image
 from skystill.data.annotations import Annotations, Record
 from skystill.data.inspect import print_tables, summarize, write_json
 from skystill.data.sheet import chosen, color, draw_sheet
-from skystill.structures import BoxKind
+from skystill.kinds import BoxKind
 
 
 def record(path: Path, boxes: list[tuple[float, ...]], labels: list[int], columns: int = 4) -> Record:

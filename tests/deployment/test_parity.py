@@ -11,7 +11,8 @@ from torch import Tensor
 from skystill.boxes.nms import Selection, select_batch
 from skystill.deployment.parity import LOW, check_parity, pair_up
 from skystill.errors import ConfigError
-from skystill.structures import BoxKind, Detections
+from skystill.kinds import BoxKind
+from skystill.structures import Detections
 
 IMAGE = [torch.zeros(1, 3, 32, 32)]
 

@@ -9,7 +9,7 @@ import numpy as np
 from skystill.data.annotations import Annotations, Record
 from skystill.data.formats import read_annotations
 from skystill.data.layout import Placing, image_folder, write_dataset
-from skystill.structures import BoxKind
+from skystill.kinds import BoxKind
 
 
 def convert(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skystill.structures import BoxKind
+from skystill.kinds import BoxKind
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from skystill.errors import ConfigError
-from skystill.structures import BoxKind
+from skystill.kinds import BoxKind
 
 Format = Literal["coco", "dota", "yolo", "voc", "synthetic"]
 OnBadImage = Literal["raise", "skip"]

@@ -19,7 +19,8 @@ from skystill.data.config import OnBadImage
 from skystill.data.images import read_image, to_bands
 from skystill.data.transforms import Transform
 from skystill.errors import ConfigError, DataError
-from skystill.structures import BoxKind, Detections, Targets
+from skystill.kinds import BoxKind
+from skystill.structures import Detections, Targets
 
 Sample = tuple[Tensor, Targets]
 

@@ -20,7 +20,8 @@ import torch
 from skystill.boxes.obb import corners_to_obb
 from skystill.data.formats.common import read_text
 from skystill.errors import DataError
-from skystill.structures import BoxKind, Detections
+from skystill.kinds import BoxKind
+from skystill.structures import Detections
 
 _Row = tuple[list[float], float, int]  # box as 4 or 8 corner coordinates, score, label
 

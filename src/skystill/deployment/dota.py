@@ -12,7 +12,7 @@ from typing import Any
 
 from skystill.errors import DataError
 from skystill.files import whole_file
-from skystill.structures import BoxKind
+from skystill.kinds import BoxKind
 
 
 def check_names(images: Sequence[Path]) -> None:

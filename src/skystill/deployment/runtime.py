@@ -13,7 +13,8 @@ from torch import Tensor
 from skystill.boxes.nms import Selection, select_batch
 from skystill.detectors.weights import load
 from skystill.errors import ConfigError, WeightsError
-from skystill.structures import BoxKind, Detections
+from skystill.kinds import BoxKind
+from skystill.structures import Detections
 
 HEADER_KEY = "skystill"  # of the ONNX file's metadata
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from skystill.boxes.nms import Selection, select_batch
 from skystill.errors import ConfigError
-from skystill.structures import BoxKind, Detections, HeadView, Output, Targets
+from skystill.kinds import BoxKind
+from skystill.structures import Detections, HeadView, Output, Targets
 
 
 class Detector(nn.Module, ABC):

@@ -15,7 +15,8 @@ from torch import Tensor
 from skystill.boxes.nms import Selection
 from skystill.detectors.base import Detector
 from skystill.errors import ConfigError
-from skystill.structures import BoxKind, Detections, Knowledge, Output, Targets
+from skystill.kinds import BoxKind
+from skystill.structures import Detections, Knowledge, Output, Targets
 
 Ask = Callable[[Tensor], list[Detections]]
 

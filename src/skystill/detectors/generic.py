@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from skystill.detectors.blackbox import Finder
 from skystill.detectors.modes import watched
 from skystill.errors import ConfigError
-from skystill.structures import BoxKind, Detections, Knowledge, Output, Targets
+from skystill.kinds import BoxKind
+from skystill.structures import Detections, Knowledge, Output, Targets
 
 Predict = Callable[[Any, Tensor], list[Detections]]
 Loss = Callable[[Any, Tensor, list[Targets]], dict[str, Tensor]]

@@ -11,7 +11,7 @@ from skystill.detectors.base import Detector
 from skystill.detectors.blackbox import Ask, BlackBox
 from skystill.detectors.generic import GenericDetector, Loss, Predict
 from skystill.errors import ConfigError
-from skystill.structures import BoxKind
+from skystill.kinds import BoxKind
 
 # Where a model's class is written -> our file for that family, which has `from_model(model, classes)`. It is imported
 # only for such a model, and the foreign library is loaded by then.

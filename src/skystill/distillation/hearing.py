@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from skystill.distillation.roles import Role, heard, said, scope_of
 from skystill.distillation.translation import Translation, translations
 from skystill.errors import ConfigError
-from skystill.structures import BoxKind, Detections, Knowledge, Scope, Targets
+from skystill.kinds import BoxKind
+from skystill.structures import Detections, Knowledge, Scope, Targets
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from skystill.errors import ConfigError
-from skystill.structures import BoxKind, Detections, Knowledge, Targets
+from skystill.kinds import BoxKind
+from skystill.structures import Detections, Knowledge, Targets
 
 
 class PredictionsTeacher:

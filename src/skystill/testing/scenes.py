@@ -9,7 +9,8 @@ from torch import Tensor
 
 from skystill.boxes.obb import hbb_to_obb, le90
 from skystill.errors import SkystillError
-from skystill.structures import BoxKind, Targets
+from skystill.kinds import BoxKind
+from skystill.structures import Targets
 
 
 def noise(bands: int, size: tuple[int, int], batch: int = 2) -> Tensor:

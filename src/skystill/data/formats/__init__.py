@@ -12,7 +12,7 @@ from skystill.data.check import clean
 from skystill.data.formats import coco, dota, voc, yolo
 from skystill.data.formats.common import has_images, read_text
 from skystill.errors import DataError
-from skystill.structures import BoxKind
+from skystill.kinds import BoxKind
 
 
 class Read(Protocol):

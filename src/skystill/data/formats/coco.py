@@ -17,7 +17,7 @@ from skystill.data.annotations import Annotations, Record
 from skystill.data.formats.common import Objects, Vocabulary, corners, enclosing, read_text, write_text
 from skystill.data.images import image_size
 from skystill.errors import DataError
-from skystill.structures import BoxKind
+from skystill.kinds import BoxKind
 
 _LISTS = ("images", "annotations", "categories")
 

@@ -11,7 +11,7 @@ from skystill.data.annotations import Annotations, Record
 from skystill.data.images import SUFFIXES
 from skystill.errors import DataError
 from skystill.files import whole_file
-from skystill.structures import BoxKind
+from skystill.kinds import BoxKind
 
 COLUMNS: dict[BoxKind, int] = {"hbb": 4, "obb": 8}
 

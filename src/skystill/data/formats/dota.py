@@ -24,7 +24,7 @@ from skystill.data.formats.common import (
 )
 from skystill.data.images import image_size
 from skystill.errors import DataError
-from skystill.structures import BoxKind
+from skystill.kinds import BoxKind
 
 LABEL_FOLDERS = ("labelTxt", "labels_dota", "labelTxt-v1.0", "labelTxt-v1.5", "labelTxt-v2.0")
 

@@ -24,7 +24,7 @@ from skystill.data.formats.common import (
 )
 from skystill.data.images import image_size
 from skystill.errors import DataError
-from skystill.structures import BoxKind
+from skystill.kinds import BoxKind
 
 _CORNERS = tuple(
     f"{axis}_{place}" for place in ("left_top", "right_top", "right_bottom", "left_bottom") for axis in "xy"

@@ -27,7 +27,7 @@ from skystill.data.formats.common import (
 )
 from skystill.data.images import SUFFIXES, image_size
 from skystill.errors import DataError
-from skystill.structures import BoxKind
+from skystill.kinds import BoxKind
 
 SPLITS = ("train", "val", "test")
 _NORMAL = 2.0  # a coordinate beyond this is a pixel, not a fraction of the image that reaches over the rim

@@ -7,7 +7,7 @@ from typing import Literal
 
 from skystill.detectors.gfl.oriented import FEWEST_BINS
 from skystill.errors import ConfigError
-from skystill.structures import BoxKind
+from skystill.kinds import BoxKind
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
