@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skystill.deployment.export import export_onnx
-from skystill.deployment.runtime import OnnxDetector
-
 
 def export(
     weights: Path, out: Path | None = None, size: tuple[int, int] | None = None, images: Path | None = None
@@ -26,6 +23,9 @@ def export(
         size: fix the input to this [height, width] in pixels, for hardware that wants one shape. Default: any size.
         images: a folder, a file or a quoted pattern of your images to compare on. Default: synthetic scenes.
     """
+    from skystill.deployment.export import export_onnx
+    from skystill.deployment.runtime import OnnxDetector
+
     path = export_onnx(weights, out, size, images)
     detector = OnnxDetector(path)
     parity = detector.header["parity"]

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from skystill.deployment.predict import Summary
-from skystill.deployment.predict import predict as run
-
 
 def predict(
     weights: Path,
@@ -43,19 +40,10 @@ def predict(
         device: cpu or cuda, for .safetensors; .onnx runs on the CPU.
         dota: also write OUT/dota, one file a class, as DOTA's evaluation takes them.
     """
+    from skystill.deployment.predict import predict as run
+
     summary = run(weights, images, out, score, size, batch, draw, on_bad_image, white, device, dota)
-    print("\n".join([*lines(summary, out, draw), *([f"wrote {out / 'dota'}"] if dota else [])]))
-
-
-def lines(summary: Summary, out: Path, draw: bool) -> list[str]:
-    """What the command prints at its end."""
-    total = sum(summary.objects.values())
-    counts = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common())
-    skipped = f", {len(summary.skipped)} skipped" if summary.skipped else ""
     pictures = f" and {summary.images} pictures in {out / 'pictures'}" if draw else ""
-    rate, pace = summary.images / summary.detecting, summary.images / summary.seconds
-    return [
-        f"{summary.images} images{skipped}, {total} objects" + (f": {counts}" if counts else ""),
-        f"{rate:.1f} images/s to detect, {pace:.1f} with reading and writing",
-        f"wrote {out / 'detections.json'}{pictures}",
-    ]
+    print("\n".join([*summary.lines(), f"wrote {out / 'detections.json'}{pictures}"]))
+    if dota:
+        print(f"wrote {out / 'dota'}")

@@ -36,6 +36,16 @@ class Summary:
     seconds: float = 0.0
     detecting: float = 0.0
 
+    def lines(self) -> list[str]:
+        """What was found and how fast, in words."""
+        counts = ", ".join(f"{count} {name}" for name, count in self.objects.most_common())
+        skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
+        rate, pace = self.images / self.detecting, self.images / self.seconds
+        return [
+            f"{self.images} images{skipped}, {self.objects.total()} objects" + (f": {counts}" if counts else ""),
+            f"{rate:.1f} images/s to detect, {pace:.1f} with reading and writing",
+        ]
+
 
 def predict(
     weights: str | Path,
