@@ -181,3 +181,20 @@ def test_a_finer_head_is_averaged_down(pair: tuple[Knowledge, Knowledge]) -> Non
     towers = Towers(student, teacher, 10**6)
     for one, other in zip(towers(student.head.maps, teacher), towers(student.head.maps, finer), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_towers_fade_out_and_their_adapters_rest(pair: tuple[Knowledge, Knowledge]) -> None:
+    student, teacher = pair
+    method = LTD(ccd=0, sem=0, loc=0, towers=2.0, fade=(0.2, 0.6))
+    method.build(student, teacher)
+    found = []
+    for progress in (0.0, 0.4, 0.6, 1.0):
+        method.progress = progress
+        found.append(method(student, teacher, []))
+    first, half, last, end = (torch.stack([terms["tower_sem"], terms["tower_loc"]]) for terms in found)
+    assert torch.allclose(half, first / 2)
+    assert first.min() > 0
+    assert last.tolist() == end.tolist() == [0, 0]
+    method.zero_grad()
+    found[-1]["tower_sem"].backward()
+    assert [float(p.grad.abs().sum()) for p in method.parameters()] == [0.0] * len(list(method.parameters()))  # type: ignore[union-attr]

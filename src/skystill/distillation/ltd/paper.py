@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skystill.distillation.items import items_of, on_queries
 from skystill.distillation.ltd.ccd import (
@@ -37,10 +37,10 @@ class LTD(Method):
 
     binding: "lic" implicit, by the gates of the fusion; "fusion" the same without calibration, a 1x1 convolution in
     LIC's place; "explicit" by learned inner products; "related" by measured ones; "regional" by those of every object
-    apart (regional.py); "both" is lic with the explicit binding teaching the gates until it fades out between `fade`
-    shares of the training.
+    apart (regional.py); "both" is lic with the explicit binding teaching the gates, until it fades out.
     regions: "disentangled" teaches each task in its own region, "shared" both tasks in the two regions together.
     ccd, sem, loc: weights of the terms; 0 leaves a term out. warmup: share of the training over which CCD grows in.
+    fade: between these shares of it what serves its beginning fades out, the explicit binding of "both" and towers.
     width, places: see ImplicitBinding. gamma, rho, dim, tau_bind: see ccd.py. core, sure, low: see regions.py.
     background: weight of L_sem outside R_sem. tau_loc: L_loc's T. focus: see RegionalBinding. towers: weight of TASD
     inside the heads, see towers.py; left out where either head cannot be opened.
@@ -145,9 +145,7 @@ class LTD(Method):
         if self.ccd:
             terms |= self._calibrate(student.pyramid, teacher.pyramid, targets)
         if self.inside is not None:
-            assert student.head is not None
-            sem, loc = self.inside(student.head.maps, teacher)
-            terms |= {"tower_sem": self.towers * sem, "tower_loc": self.towers * loc}
+            terms |= self._towers(self.inside, student, teacher)
         if not (self.sem or self.loc):
             return terms
         if student.queries is not None:
@@ -160,6 +158,15 @@ class LTD(Method):
             second = self._on_boxes(*on_proposals(student, teacher), targets)
             terms |= {f"roi_{name}": value for name, value in second.items()}
         return terms
+
+    def _towers(self, inside: Towers, student: Knowledge, teacher: Knowledge) -> dict[str, Tensor]:
+        weight = self.towers * fade_out(self.progress, *self.fade)
+        if weight == 0:
+            nothing = idle(inside)
+            return {"tower_sem": nothing, "tower_loc": nothing.detach()}
+        assert student.head is not None
+        sem, loc = inside(student.head.maps, teacher)
+        return {"tower_sem": weight * sem, "tower_loc": weight * loc}
 
     def _on_grid(self, dense_s: Dense, dense_t: Dense, targets: list[Targets]) -> dict[str, Tensor]:
         """TASD at the places of a dense head."""
@@ -204,9 +211,7 @@ class LTD(Method):
             return {"ccd": weight * loss}
         share = fade_out(self.progress, *self.fade) if self.binding == "both" else 1.0
         if share == 0:
-            # A gradient of zero for what has faded out: distributed training waits for every parameter.
-            nothing = torch.stack([p.sum() for p in self.explicit.parameters()]).sum() * 0
-            return {"ccd": weight * loss, "gates": nothing}
+            return {"ccd": weight * loss, "gates": idle(self.explicit)}
         distances = self.explicit.distances(pyramid_s, pyramid_t)
         if isinstance(self.explicit, ExplicitBinding):
             alpha = self.explicit.weights(pyramid_s, pyramid_t)
@@ -233,3 +238,8 @@ class LTD(Method):
     def _regions(self, dense_t: Dense, targets: list[Targets]) -> Regions:
         regions = find_regions(dense_t, targets, self.core, self.sure, self.low)
         return regions.shared() if self.regions == "shared" else regions
+
+
+def idle(module: nn.Module) -> Tensor:
+    """0, with a gradient of zero for every parameter of what has faded out: distributed training waits for all."""
+    return torch.stack([parameter.sum() for parameter in module.parameters()]).sum() * 0

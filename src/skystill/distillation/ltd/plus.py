@@ -2,8 +2,8 @@
 
 Against `paper`: a binding that is measured (`relatedness` in ccd.py) in the place of LIC, so that no module of training
 alone learns what the student should; half of the cells of eight crops in the place of a small sample, for background is
-most of what there is to be told apart; both tasks taught inside the heads (towers.py), and on their predictions less,
-there outside R_sem too.
+most of what there is to be told apart; both tasks taught inside the heads (towers.py) in the first half of a training,
+and on their predictions less, there outside R_sem too.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class LTDPlus(LTD):
         places: int = 4096,
         rho: float = 0.5,
         tau_bind: float = 0.2,
+        fade: tuple[float, float] = (0.1, 0.5),
         warmup: float = 0.0,
         core: float = 0.5,
         sure: float = 0.3,
@@ -38,6 +39,7 @@ class LTDPlus(LTD):
             places=places,
             rho=rho,
             tau_bind=tau_bind,
+            fade=fade,
             warmup=warmup,
             core=core,
             sure=sure,
