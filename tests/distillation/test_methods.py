@@ -77,3 +77,21 @@ def test_every_setting_of_every_method_has_a_type_that_is_checked() -> None:
     for name, kind in METHODS.items():
         defaults = {k: p.default for k, p in inspect.signature(kind.__init__).parameters.items() if k != "self"}
         assert checked(name, kind, defaults) == defaults
+
+
+def test_settings_of_other_types_are_left_to_the_method() -> None:
+    class Own:
+        def __init__(
+            self, names: list[str], deep: bool = False, note: str | None = None, level: int = -1, shift: float = -0.5
+        ) -> None: ...
+
+    assert checked("own", Own, {"names": ["a"], "deep": True, "note": None}) == {
+        "names": ("a",),
+        "deep": True,
+        "note": None,
+    }
+    with pytest.raises(ConfigError, match="method own: deep is 'yes'; choose True, False"):
+        checked("own", Own, {"deep": "yes"})
+    assert checked("own", Own, {"level": 0, "shift": -0.25}) == {"level": 0, "shift": -0.25}
+    with pytest.raises(ConfigError, match="own: level is -2. Give a whole number of at least -1"):
+        checked("own", Own, {"level": -2})
