@@ -93,5 +93,5 @@ def test_settings_of_other_types_are_left_to_the_method() -> None:
     with pytest.raises(ConfigError, match="method own: deep is 'yes'; choose True, False"):
         checked("own", Own, {"deep": "yes"})
     assert checked("own", Own, {"level": 0, "shift": -0.25}) == {"level": 0, "shift": -0.25}
-    with pytest.raises(ConfigError, match="own: level is -2. Give a whole number of at least -1"):
+    with pytest.raises(ConfigError, match=r"own: level is -2\. Give a whole number of at least -1"):
         checked("own", Own, {"level": -2})
