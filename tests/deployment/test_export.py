@@ -182,7 +182,7 @@ def test_bands_without_synthetic_scenes(tmp_path: Path, make_tiny: Callable[...,
 def test_the_command_tells_what_was_compared(
     monkeypatch: pytest.MonkeyPatch, any_size: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "export_onnx", lambda *arguments: any_size)
+    monkeypatch.setattr(room, "export_onnx", lambda *arguments: any_size)
     assert cli.export(Path("tiny.safetensors")) == any_size
     said = capsys.readouterr().out
     assert "2 classes, images of any size" in said
