@@ -37,6 +37,17 @@ def test_labels_that_cannot_name_a_folder_are_refused(tmp_path: Path, label: str
         make_jobs(Recipe(), {label: MethodConfig()}, [0], tmp_path)
 
 
+@pytest.mark.parametrize("labels", [("x y", "x_y"), ("Pkd", "pkd"), ("alone",), ("Alone",)])
+def test_labels_that_would_share_a_folder_are_refused(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="would share a folder"):
+        make_jobs(Recipe(), {label: MethodConfig() for label in labels}, [0], tmp_path)
+
+
+def test_a_negative_seed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--seeds holds -1"):
+        make_jobs(Recipe(), VARIANTS, [0, -1], tmp_path)
+
+
 @pytest.mark.parametrize("seeds", [[], [1, 1]])
 def test_seeds_that_are_no_set_are_refused(tmp_path: Path, seeds: list[int]) -> None:
     with pytest.raises(ConfigError, match="each seed once"):

@@ -50,7 +50,7 @@ def test_every_look_is_told(recipe: Recipe) -> None:
     checks = ("data", "student", "teacher", "pair", "method", "input", "accuracy", "losses", "time", "memory")
     assert tuple(found) == checks
     states = {name: finding.state for name, finding in found.items()}
-    assert states == dict.fromkeys(checks, "green") | {"accuracy": "yellow"}  # untrained
+    assert states == dict.fromkeys(checks, "green") | {"input": "yellow", "accuracy": "yellow"}  # untrained
     assert "4 train, 3 val, 64 test images" in found["data"].says
     assert "8/16 <- 8/24" in found["pair"].says
     assert "ltd, ltd_plus, ltd_released, fitnet" in found["method"].says
@@ -114,7 +114,7 @@ def test_the_verb_prints_all_and_ends_in_2_for_red(recipe: Recipe, tmp_path: Pat
     printed = capsys.readouterr().out
     assert "✓ pair" in printed
     assert "! accuracy" in printed
-    assert "10 looks, nothing in the way, 1 to look at" in printed
+    assert "10 looks, nothing in the way, 2 to look at" in printed
     assert main([*command, "--teacher.weights", f"[{teacher(tmp_path, ('plane', *CLASSES[1:]))}]"]) == 2
     printed = capsys.readouterr()
     assert "✗ pair" in printed.out
@@ -131,3 +131,10 @@ def test_distill_looks_first_unless_told_not_to(recipe: Recipe, tmp_path: Path, 
     assert not (tmp_path / "run").exists()
     assert main([*command, "--no_doctor"]) == 0
     assert "doctor" not in capsys.readouterr().out
+
+
+def test_what_is_told_is_no_markup(recipe: Recipe, tmp_path: Path, capsys) -> None:
+    recipe.teacher.weights = ["[/bold]odd[red].safetensors"]
+    recipe.write(tmp_path / "r.yaml")
+    assert main(["doctor", str(tmp_path / "r.yaml")]) == 2
+    assert "[/bold]odd[red].safetensors: no such weights file" in " ".join(capsys.readouterr().out.split())

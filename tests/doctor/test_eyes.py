@@ -87,6 +87,12 @@ def test_a_teacher_that_does_not_mind_is_left_alone() -> None:
     assert eyes.taste(whole, 0, sight, batches()).state == "green"
 
 
+def test_of_a_teacher_that_finds_nothing_no_form_can_be_told() -> None:
+    whole = patient(Picky(lambda x: False))
+    found = eyes.taste(whole, 0, eyes.see(whole, 0, batches()), batches())
+    assert (found.state, "no form can be told to fit" in found.says) == ("yellow", True)
+
+
 def test_grey_images_have_no_order_of_bands() -> None:
     teacher = Picky(lambda x: bool(x[:, 0].eq(0.5).all()))
     grey = [Batch(torch.full((1, 3, 64, 64), 0.5), b.targets, b.sizes) for b in batches()]

@@ -1,6 +1,7 @@
 """What a run takes."""
 
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,10 +14,15 @@ from skystill.distillation.peers.pkd import PKD
 from skystill.doctor import toll
 from skystill.doctor.patient import Patient
 from skystill.doctor.toll import Toll
+from skystill.errors import ConfigError
 from skystill.structures import Batch, Targets
 from skystill.training.recipe import Recipe, TeacherConfig, TrainerConfig
 
 GIB = 2**30
+
+
+def refused(*_: object) -> int:
+    raise ConfigError("cache: a teacher cache of other lessons: crop is 0 there, 64 here. Delete it.")
 
 
 class Ten(list[int]):
@@ -64,6 +70,8 @@ def test_measuring_leaves_no_trace(make_gfl) -> None:
         ({"qfl": 300.0, "giou": 1.0, "ccd": 0.1}, "green"),
         ({"qfl": 1.0, "giou": math.nan, "ccd": 0.1}, "red"),
         ({"qfl": 1.0, "giou": 1.0, "ccd": math.inf}, "red"),
+        ({"qfl": 1.0, "giou": 1.0, "ccd": 0.0, "sem": 0.0}, "yellow"),
+        ({"qfl": 1.0, "giou": 1.0}, "red"),
     ],
 )
 def test_losses(terms: dict[str, float], state: str) -> None:
@@ -104,9 +112,23 @@ def test_disk(make_gfl, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert toll.disk(patient).state == "red"
     patient.recipe.teacher.cache_gb = 1e-9
     assert "more than teacher.cache_gb" in toll.disk(patient).says
-    (tmp_path / "deep" / "cache").mkdir(parents=True)
-    (tmp_path / "deep" / "cache" / "shard-00000.safetensors").touch()
-    assert toll.disk(patient).state == "green"
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "words"),
+    [
+        (lambda *_: 12, "green", "12 of them to be filled"),
+        (lambda *_: 0, "green", "filled already, and as the teacher says it"),
+        (refused, "red", "cache: a teacher cache of other lessons"),
+    ],
+)
+def test_a_cache_that_was_begun(
+    make_gfl, tmp_path, monkeypatch: pytest.MonkeyPatch, found: Callable[..., int], state: str, words: str
+) -> None:
+    patient = fake(make_gfl, teacher=TeacherConfig(["t"], cache=str(tmp_path / "cache")))
+    monkeypatch.setattr(toll, "missing_views", found)
+    told = toll.disk(patient)
+    assert (told.state, words in told.says) == (state, True)
 
 
 @pytest.mark.parametrize(

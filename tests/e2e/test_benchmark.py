@@ -58,6 +58,9 @@ def test_methods_and_seeds_are_compared_and_the_command_can_be_repeated(
     assert main(words) == 0  # nothing to do but to score
     assert "4 of 4 runs are there already" in capfd.readouterr().out
     assert (out / "two_at_once-seed1" / "metrics.json").stat().st_mtime_ns == before
+    (out / "two_at_once-seed1" / "metrics.json").write_text("{")
+    assert main(words) == 2
+    assert "metrics.json: damaged, or not what training writes" in capfd.readouterr().err
     assert main([*words, "--optim.lr", "0.5"]) == 2
     assert "holds a run of another recipe: optim.lr is 0.001 there, 0.5 here" in capfd.readouterr().err
 
@@ -70,9 +73,16 @@ def test_methods_and_seeds_are_compared_and_the_command_can_be_repeated(
         (["--methods", "ltd"], "names no teacher"),
         (["--methods", "ltd", "--jobs", "0"], "--jobs is 0"),
         (["--methods", "ltd", "--teacher.weights", "[t]", "--data.group", "x("], "group 'x(' is no regular expression"),
-        (["--variants", "none.yaml"], "none.yaml: not a YAML file of variants"),
+        (["--methods", "ltd", "--seeds", "0,1"], "--seeds takes a whole number, not '0,1'"),
+        (["--methods", "alone"], "'alone' is the student without a teacher"),
+        (["--variants", "none.yaml"], "--variants none.yaml: cannot be read (No such file or directory)"),
         (["--variants", "list.yaml"], "list.yaml: takes a mapping"),
-        (["--variants", "bad.yaml"], "takes name, settings and weights, not name, setting"),
+        (["--variants", "key.yaml"], "key.yaml: mine has no key 'setting'. Its keys are name, settings, weights"),
+        (["--variants", "type.yaml"], "type.yaml: mine: settings takes a mapping"),
+        (["--variants", "value.yaml"], "value.yaml: mine: method pkd: weight is 'abc'. Give a number"),
+        (["--variants", "alone.yaml"], "'alone' is the student without a teacher"),
+        (["--variants", "value.yaml", "--methods", "ldt"], "--methods: method 'ldt' is unknown"),
+        (["--variants", "fine.yaml", "--methods", "pkd"], "fine.yaml: --methods names 'pkd' too"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(
@@ -80,7 +90,11 @@ def test_what_cannot_be_compared_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("list.yaml").write_text("[ltd, pkd]\n")
-    Path("bad.yaml").write_text("mine: {name: ltd, setting: {}}\n")
+    Path("key.yaml").write_text("mine: {name: ltd, setting: {}}\n")
+    Path("type.yaml").write_text("mine: {name: ltd, settings: 3}\n")
+    Path("value.yaml").write_text("mine: {name: pkd, settings: {weight: abc}}\n")
+    Path("alone.yaml").write_text("alone: pkd\n")
+    Path("fine.yaml").write_text("pkd: {name: pkd, settings: {weight: 5}}\n")
     Path("pair.yaml").write_text(RECIPE.format(teacher=""))
     assert main(["benchmark", "pair.yaml", *words]) == 2
     error = capsys.readouterr().err

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from skystill.errors import ConfigError
+from skystill.doctor.patient import Patient
+from skystill.errors import ConfigError, DataError
 from skystill.training import lessons
 from skystill.training.fit import distill
 from skystill.training.recipe import Recipe
@@ -81,6 +82,36 @@ def test_a_fill_goes_on_where_it_was_cut_off(
     capsys.readouterr()
     distill(make_cached())
     assert "teacher cache: 3 views" in capsys.readouterr().out
+
+
+def test_what_caches_lack_is_told_before_a_training(
+    make_cached: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skystill.distillation.cache.SHARD_BYTES", 1)  # a shard a view
+
+    def lacking(**changes: object) -> int | None:
+        patient = Patient(make_cached(**changes))
+        return lessons.missing_views(patient.distiller, patient.recipe.teacher, patient.data, patient.device)
+
+    assert lacking() is None
+    assert not (tmp_path / "cache").exists()
+    distill(make_cached())
+    assert lacking() == 0
+    with pytest.raises(ConfigError, match="a teacher cache of other lessons: colour"):
+        lacking(colour=0.1)
+    shards = sorted((tmp_path / "cache").glob("shard-*"))
+    shards[1].write_bytes(b"cut")
+    with pytest.raises(DataError, match=r"shard-00001\.safetensors: damaged or cut off"):
+        lacking()
+    shards[1].unlink()
+    shards[2].unlink()
+    assert lacking() == 2
+    (tmp_path / "cache" / "cache.json").write_text("[]")
+    with pytest.raises(ConfigError, match="a teacher cache of other lessons"):
+        lacking()
+    (tmp_path / "cache" / "cache.json").write_text("[3]")
+    with pytest.raises(DataError, match=r"cache\.json: damaged"):
+        lacking()
 
 
 def test_lessons_of_images_that_changed_are_refused(make_cached: Make, monkeypatch: pytest.MonkeyPatch) -> None:

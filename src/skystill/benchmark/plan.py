@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,19 +43,34 @@ class Job:
 def make_jobs(recipe: Recipe, variants: Mapping[str, MethodConfig], seeds: Sequence[int], out: Path) -> list[Job]:
     """All trainings, seed by seed, so that a benchmark that is cut off has whole pairs; the student alone comes first.
 
-    variants: label -> method. Errors: ConfigError for a label that cannot name a folder, or a seed that comes twice.
+    variants: label -> method, ALONE not among them. Errors: ConfigError for a label that cannot name a folder, two of
+    which would name the same, a seed that is negative or comes twice.
     """
     if len(set(seeds)) != len(seeds) or not seeds:
         raise ConfigError(f"--seeds are {' '.join(map(str, seeds))}. Give each seed once, and at least one.")
+    if min(seeds) < 0:
+        raise ConfigError(f"--seeds holds {min(seeds)}. Give numbers of at least 0.")
+    names = _folder_names(variants)
     jobs = []
     for seed in seeds:
-        for label in (ALONE, *(name for name in variants if name != ALONE)):
-            if not label or label.startswith((".", "-")) or "/" in label or label == "teacher":
-                raise ConfigError(f"{label!r} cannot name a variant. Use letters, digits, spaces, + and -.")
-            folder = out / f"{label.replace(' ', '_')}-seed{seed}"
+        for label in (ALONE, *variants):
+            folder = out / f"{names[label]}-seed{seed}"
             method = recipe.method if label == ALONE else variants[label]
             jobs.append(Job(label, seed, folder, replace(recipe, method=method, seed=seed, out=str(folder))))
     return jobs
+
+
+def _folder_names(variants: Iterable[str]) -> dict[str, str]:
+    """Label -> what its run folders are called before the seed. Some disks do not tell capitals from small letters."""
+    names, taken = {ALONE: ALONE}, {ALONE: ALONE}
+    for label in variants:
+        if not label or label.startswith((".", "-")) or "/" in label or label == "teacher":
+            raise ConfigError(f"{label!r} cannot name a variant. Use letters, digits, spaces, + and -.")
+        names[label] = label.replace(" ", "_")
+        other = taken.setdefault(names[label].casefold(), label)
+        if other != label or label == ALONE:
+            raise ConfigError(f"the variants {other!r} and {label!r} would share a folder. Name one of them otherwise.")
+    return names
 
 
 def check_same(job: Job) -> None:

@@ -5,7 +5,6 @@ Scores are in 0..100. One schema for all accuracy results: data, pair, command, 
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Iterable, Sequence
@@ -18,7 +17,7 @@ from skystill.data.module import DataModule, Split
 from skystill.data.split import flight_of
 from skystill.detectors.weights import load
 from skystill.errors import DataError
-from skystill.evaluation.compare import FIGURES, gap_closed
+from skystill.evaluation.compare import FIGURES, gap_closed, read_runs
 from skystill.evaluation.detections import load_detections, save_detections
 from skystill.evaluation.errors import ErrorBreakdown, evaluate_errors
 from skystill.evaluation.paired import bootstrap_ap, paired_interval
@@ -38,7 +37,7 @@ def gather(jobs: Sequence[Job], command: str, split: Split = "test") -> dict[str
     data.setup("test" if split == "test" else "validate")
     truth = [targets for _, targets in _samples(data, split)]
     done = [job for job in jobs if (job.folder / "metrics.json").is_file()]
-    metrics = {job: json.loads((job.folder / "metrics.json").read_text(encoding="utf-8")) for job in done}
+    metrics = {job: run.metrics for job, run in zip(done, read_runs([job.folder for job in done]), strict=True)}
     seen = {job: _detections(job, data, split, truth) for job in done}
     rows = [*_teacher_rows(recipe), *(row for job in done for row in _rows(job, metrics[job]))]
     rows += [_diverged(job) for job in jobs if (job.folder / DIVERGED).is_file()]

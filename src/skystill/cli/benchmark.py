@@ -10,16 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from skystill.cli.methods import as_mapping
+from skystill.cli.methods import find_variants
 from skystill.cli.recipes import parse_recipe, recipe_parser
 from skystill.errors import ConfigError
 from skystill.files import whole_file
 from skystill.training.recipe import MethodConfig, Recipe
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
+    from jsonargparse import ArgumentParser
     from rich.table import Table
 
     from skystill.evaluation.report import TableData
@@ -44,7 +42,7 @@ def benchmark(arguments: Sequence[str]) -> None:
     out = Path(recipe.out or f"runs/{recipe.name or 'run'}-benchmark")
     if space.jobs < 1:
         raise ConfigError(f"--jobs is {space.jobs}. Give at least 1.")
-    variants = _variants(space)
+    variants = find_variants(space.methods, space.variants)
     from skystill.benchmark.launch import finished, run_jobs
     from skystill.benchmark.plan import make_jobs
     from skystill.benchmark.results import gather
@@ -57,7 +55,7 @@ def benchmark(arguments: Sequence[str]) -> None:
     if recipe.data.group is not None:
         flight_pattern(recipe.data.group)  # it is needed after hours
     jobs = make_jobs(recipe, variants, space.seeds, out)
-    if not all(finished(job) for job in jobs):
+    if not space.no_doctor and not all(finished(job) for job in jobs):
         _look_over(recipe, variants)
     run_jobs(jobs, space.jobs, _say)
     _say("scoring")
@@ -80,6 +78,7 @@ def make_benchmark_parser() -> ArgumentParser:
     parser.add_argument("--variants", type=str, default=None, help="YAML file of named methods with settings.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="Seeds; at least three prove a gain.")
     parser.add_argument("--teacher_recipe", type=str, default=None, help="Trains the teacher first, once.")
+    parser.add_argument("--no_doctor", action="store_true", help="Skip the looks before the first training.")
     parser.add_argument("--jobs", type=int, default=1, help="Trainings at once; they share the cores or the GPUs.")
     return parser
 
@@ -100,36 +99,6 @@ def write(result: dict[str, Any], out: Path) -> None:
             part.write_text(text, encoding="utf-8")
     page = write_page(result, out / "report.html")
     print(f"wrote {out / 'benchmark.json'}, {out / 'benchmark.md'}, {page}")
-
-
-def _variants(space: Namespace) -> dict[str, MethodConfig]:
-    """Label -> method, from --methods and --variants. Errors: ConfigError for what is no method."""
-    found: dict[str, Any] = {name: name for name in space.methods}
-    if space.variants is not None:
-        path = Path(space.variants)
-        try:
-            given = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not a YAML file of variants. See `skystill benchmark --help`.") from error
-        if not isinstance(given, dict):
-            raise ConfigError(f"{path}: takes a mapping from names to methods. See `skystill benchmark --help`.")
-        found |= {str(name): method for name, method in given.items()}
-    if not found:
-        raise ConfigError("nothing to compare. Give --methods, e.g. --methods ltd pkd, or --variants FILE.")
-    return {name: _method(name, method) for name, method in found.items() if name != "alone"}
-
-
-def _method(label: str, given: Any) -> MethodConfig:
-    """Checked by making it, before hours of training."""
-    from skystill.distillation.methods import make_method
-
-    values = given if isinstance(given, dict) else as_mapping(given if isinstance(given, list) else [given], label)
-    try:
-        method = MethodConfig(**values)
-    except TypeError as error:
-        raise ConfigError(f"variant {label}: takes name, settings and weights, not {', '.join(values)}.") from error
-    make_method(method.name, method.settings, method.weights)
-    return method
 
 
 def _teacher(recipe: Recipe, teacher_recipe: str | None, out: Path) -> list[str]:

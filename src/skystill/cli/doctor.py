@@ -76,5 +76,7 @@ def _show(console: Console, finding: Finding) -> None:
     line.add_column(width=1)
     line.add_column(width=9)
     line.add_column(overflow="fold")
-    line.add_row(Text(_MARKS[finding.state], style=finding.state), Text(finding.check, style="bold"), finding.says)
+    line.add_row(
+        Text(_MARKS[finding.state], style=finding.state), Text(finding.check, style="bold"), Text(finding.says)
+    )
     console.print(line)

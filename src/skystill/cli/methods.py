@@ -1,13 +1,18 @@
-"""The list form of a recipe's `method`, turned into the one form that recipes keep: names joined by +."""
+"""The forms of a recipe's `method`: lists become the one form that recipes keep, names joined by +; files name many."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from skystill.benchmark.plan import ALONE
+from skystill.cli.parsing import check_types
 from skystill.errors import ConfigError
+from skystill.training.recipe import MethodConfig
 
 _KEYS = ("name", "weight", "settings")
 
@@ -53,6 +58,50 @@ def take_settings(arguments: list[str]) -> tuple[list[str], list[tuple[str, str,
         else:
             found.append((option[1], option[2], _read(value)))
     return rest, found
+
+
+def find_variants(names: Sequence[str], path: str | None) -> dict[str, MethodConfig]:
+    """Label -> method of a comparison: methods by their names, and those of a YAML file. Each is made once, to see that
+    it can be. Errors: ConfigError for what is no method, with the file and the label."""
+    given = {} if path is None else {str(label): method for label, method in _mapping(Path(path)).items()}
+    labels = [*names, *given]
+    if not labels:
+        raise ConfigError("nothing to compare. Give --methods, e.g. --methods ltd pkd, or --variants FILE.")
+    if ALONE in labels:
+        raise ConfigError(f"{ALONE!r} is the student without a teacher, and always there. Name the variant otherwise.")
+    if twice := next((label for label in given if label in names), None):
+        raise ConfigError(f"{path}: --methods names {twice!r} too. Name the variant otherwise.")
+    found = {name: _method(name, "--methods") for name in names}
+    found |= {label: _method(method, f"{path}: {label}") for label, method in given.items()}
+    return found
+
+
+def _mapping(path: Path) -> dict[Any, Any]:
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--variants {path}: cannot be read ({error.strerror}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a YAML file of variants. See `skystill benchmark --help`.") from error
+    if not isinstance(given, dict):
+        raise ConfigError(f"{path}: takes a mapping from names to methods. See `skystill benchmark --help`.")
+    return given
+
+
+def _method(given: Any, place: str) -> MethodConfig:
+    """Checked by making it, before hours of training."""
+    from skystill.distillation.methods import make_method
+
+    values = given if isinstance(given, dict) else as_mapping(given if isinstance(given, list) else [given], place)
+    check_types(MethodConfig, values, place)
+    if unknown := [str(key) for key in values if key not in ("name", "settings", "weights")]:
+        raise ConfigError(f"{place} has no key {unknown[0]!r}. Its keys are name, settings, weights.")
+    method = MethodConfig(**values)
+    try:
+        make_method(method.name, method.settings, method.weights)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from error
+    return method
 
 
 def _read(value: str) -> Any:

@@ -73,7 +73,7 @@ def explain(error: Exception, parser: ArgumentParser, arguments: Sequence[str], 
         return _unknown(text.removeprefix("unrecognized arguments: ").split(), parser)
     if config := re.search(r"Unable to load config '(.*?)'", text):
         return f"{_quoted(config[1])} is neither a YAML file nor a mapping such as {{key: value}}."
-    wrong = re.search(r'Parser key "([^"]+)": (.*?)[. ]+(?:Got|Given) value: (.*)$', text)
+    wrong = re.search(r'Parser key "([^"]+)"(?: element \d+)?: (.*?)[. ]+(?:Got|Given) value: (.*)$', text)
     if wrong is None:
         return _sentence(text.removeprefix("Parser key "))
     key, problem, given = wrong.groups()

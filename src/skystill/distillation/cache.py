@@ -186,9 +186,9 @@ class TeacherCache:
         path = self.folder / KEY
         if path.exists():
             try:
-                theirs = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise DataError(f"{path}: no JSON. Delete the folder, or give another teacher.cache.") from error
+                theirs = dict(json.loads(path.read_text(encoding="utf-8")))
+            except (ValueError, TypeError) as error:
+                raise DataError(f"{path}: damaged. Delete the folder, or give another teacher.cache.") from error
             if differs := [name for name in {**self.key, **theirs} if self.key.get(name) != theirs.get(name)]:
                 said = "; ".join(f"{n} is {theirs.get(n)!r} there, {self.key.get(n)!r} here" for n in sorted(differs))
                 raise ConfigError(

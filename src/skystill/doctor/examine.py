@@ -115,8 +115,9 @@ def _method(patient: Patient) -> Iterator[Finding]:
 def check_methods(patient: Patient, methods: Mapping[str, MethodConfig]) -> None:
     """Whether every one can serve the pair. Errors: ConfigError that names the first that cannot, why, and what can."""
     for label, wanted in methods.items():
+        method = make_method(wanted.name, wanted.settings, wanted.weights)
         try:
-            make_method(wanted.name, wanted.settings, wanted.weights).prepare(*patient.shapes)
+            method.prepare(*patient.shapes)
         except ConfigError as error:
             name = f"{label}: " if label else ""
             raise ConfigError(f"{name}{error} Methods that fit this pair: {', '.join(fitting(patient))}.") from error

@@ -91,6 +91,9 @@ def taste(patient: Patient, number: int, sight: Sight, sample: list[Batch]) -> F
     if best.ap50 > max(sight.ap50 + MARGIN, sight.ap50 * FACTOR):
         said = f"{path}: AP50 {sight.ap50:.1f} on bands as they come in 0..1, {best.ap50:.1f} with {name}"
         return Finding("input", "red", f"{said}. Change what its first layer gets.")
+    if sight.ap50 < FLOOR:  # blind in every form alike
+        said = f"{path}: AP50 {sight.ap50:.1f} on bands as they come in 0..1; next best, {name}: {best.ap50:.1f}"
+        return Finding("input", "yellow", f"{said}. So little is found that no form can be told to fit.")
     return Finding(
         "input", "green", f"bands as they come in 0..1 fit: AP50 {sight.ap50:.1f}; next best, {name}: {best.ap50:.1f}"
     )

@@ -17,7 +17,8 @@ from torch import Tensor
 from skystill.distillation.cache import gib, layout_of
 from skystill.doctor.finding import Finding
 from skystill.doctor.patient import Patient
-from skystill.errors import ConfigError
+from skystill.errors import ConfigError, SkystillError
+from skystill.training.lessons import missing_views
 
 PATIENCE = 5.0  # seconds that a step may take and still be timed again
 HEAVY = 100.0  # a term so many times the student's loss drowns it
@@ -81,6 +82,12 @@ def losses(toll: Toll, own: set[str]) -> Finding:
     if bad := [name for name, value in toll.terms.items() if not math.isfinite(value)]:
         mend = "Look at the pair's weights and at the images with `skystill data inspect`."
         return Finding("losses", "red", f"{', '.join(bad)} not finite at the first step ({text}). {mend}")
+    taught = [value for name, value in toll.terms.items() if name not in own]
+    if not any(taught):
+        mend = "Unless it warms up, give a term a weight above 0, or train the student alone with `skystill train`."
+        return Finding(
+            "losses", "yellow" if taught else "red", f"the method adds nothing at the first step: {text}. {mend}"
+        )
     base = sum(value for name, value in toll.terms.items() if name in own)
     heavy = [name for name, value in toll.terms.items() if name not in own and value > HEAVY * max(base, 1e-6)]
     if heavy:
@@ -130,8 +137,13 @@ def disk(patient: Patient) -> Finding:
     size, limit = row * rows, recipe.teacher.cache_gb * 2**30
     said = f"{gib(size)} for {rows} views in {recipe.teacher.cache}"
     folder = Path(str(recipe.teacher.cache))
-    if any(folder.glob("**/shard-*.safetensors")):
-        return Finding("cache", "green", f"{said}, begun or filled already")
+    try:
+        missing = missing_views(distiller, recipe.teacher, patient.data, patient.device)
+    except SkystillError as error:
+        return Finding("cache", "red", str(error), error)
+    if missing is not None:
+        state = f"{missing} of them to be filled" if missing else "filled already, and as the teacher says it"
+        return Finding("cache", "green", f"{said}, {state}")
     if not recipe.data.crop:
         return Finding("cache", "yellow", f"{said}, if all images have the first one's size. Give data.crop.")
     if size > limit:

@@ -77,7 +77,7 @@ def _read(folder: Path) -> Run:
     except FileNotFoundError as error:
         raise DataError(f"{folder}: no metrics.json, so no finished run. Give folders that training wrote.") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not what training writes ({type(error).__name__}). Run it again.") from error
+        raise DataError(f"{path}: damaged, or not what training writes. Delete it and train with --resume.") from error
     return Run(folder, metrics, read_curves(folder / "metrics.csv"))
 
 

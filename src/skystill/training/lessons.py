@@ -13,7 +13,7 @@ import torch
 
 from skystill.data.module import DataModule, ready
 from skystill.detectors.base import Detector
-from skystill.distillation.cache import Layout, TeacherCache, compare, digest_of, gib, layout_of, pack
+from skystill.distillation.cache import KEY, Layout, TeacherCache, compare, digest_of, gib, layout_of, pack
 from skystill.distillation.distiller import Distiller
 from skystill.errors import ConfigError
 from skystill.structures import Knowledge
@@ -50,18 +50,56 @@ def fill_caches(
     seed: of the choice of views to check. Errors: ConfigError when a cache was made from other weights or views, does
     not hold what the teacher says, or would grow too large; when views differ in size.
     """
-    assert config.cache is not None
     distiller.to(device)
     caches = []
-    for number, teacher in enumerate(distiller.networks):
-        folder = Path(config.cache) if len(distiller.networks) == 1 else Path(config.cache) / str(number)
-        layout = layout_of(_lesson(distiller, teacher, data, [(0, 0)], device))
-        key = _key(distiller, teacher, data)
-        cache = TeacherCache(folder, key, layout, data.config.replay, _images(data), config.cache_gb * 2**30)
+    for teacher, folder in _folders(distiller, config):
+        cache = _open(folder, distiller, teacher, config, data, device)
         _fill(cache, distiller, teacher, data, device)
         _check(cache, distiller, teacher, data, device, seed)
         caches.append(cache)
     return caches
+
+
+def missing_views(distiller: Distiller, config: TeacherConfig, data: DataModule, device: torch.device) -> int | None:
+    """How many views caches that were begun still lack, None where none was. Nothing is written.
+
+    What is complete is checked against the live teacher. Errors: as `fill_caches` has them, before it fills any.
+    """
+    lacking = [
+        _lacking(_open(folder, distiller, teacher, config, data, device), distiller, teacher, data, device)
+        for teacher, folder in _folders(distiller, config)
+        if (folder / KEY).exists()
+    ]
+    return sum(lacking) if lacking else None
+
+
+def _lacking(
+    cache: TeacherCache, distiller: Distiller, teacher: Detector, data: DataModule, device: torch.device
+) -> int:
+    missing = cache.missing()
+    if not missing:
+        _check(cache, distiller, teacher, data, device, seed=0)
+    return sum(map(len, missing))
+
+
+def _folders(distiller: Distiller, config: TeacherConfig) -> list[tuple[Detector, Path]]:
+    """Every teacher that runs, and where its lessons lie."""
+    assert config.cache is not None
+    root, several = Path(config.cache), len(distiller.networks) > 1
+    return [(teacher, root / str(n) if several else root) for n, teacher in enumerate(distiller.networks)]
+
+
+def _open(
+    folder: Path,
+    distiller: Distiller,
+    teacher: Detector,
+    config: TeacherConfig,
+    data: DataModule,
+    device: torch.device,
+) -> TeacherCache:
+    layout = layout_of(_lesson(distiller, teacher, data, [(0, 0)], device))
+    key = _key(distiller, teacher, data)
+    return TeacherCache(folder, key, layout, data.config.replay, _images(data), config.cache_gb * 2**30)
 
 
 def _fill(cache: TeacherCache, distiller: Distiller, teacher: Detector, data: DataModule, device: torch.device) -> None:
