@@ -28,6 +28,7 @@ class Seen:
     def __init__(self, features: Tensor) -> None:
         self.features = features
         self._adapted: dict[nn.Conv2d, Tensor] = {}
+        self._totals: dict[nn.Conv2d, Tensor] = {}
 
     def adapted(self, phi: nn.Conv2d) -> Tensor:
         """(B, C_t, P): phi's maps, standardised."""
@@ -35,6 +36,12 @@ class Seen:
             maps = phi.weight.flatten(1) @ self.features
             self._adapted[phi] = standardise(maps if phi.bias is None else maps + phi.bias[:, None])
         return self._adapted[phi]
+
+    def total(self, phi: nn.Conv2d) -> Tensor:
+        """(B, C_t): log sum_p exp of phi's maps, without its bias, which no share of a cell depends on."""
+        if phi not in self._totals:
+            self._totals[phi] = (phi.weight.flatten(1) @ self.features).logsumexp(2)
+        return self._totals[phi]
 
     @cached_property
     def centred(self) -> Tensor:

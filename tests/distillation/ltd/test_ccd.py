@@ -18,7 +18,7 @@ from skystill.distillation.ltd.ccd import (
     level_gap,
     relatedness,
 )
-from skystill.distillation.maps import pearson_distance
+from skystill.distillation.maps import pearson_distance, standardise
 from skystill.structures import Knowledge
 
 MakeKnowledge = Callable[..., Knowledge]
@@ -99,6 +99,22 @@ def test_distance_of_a_pair_is_at_the_smaller_resolution(pair: tuple[Knowledge, 
             adapted = made.adapt[i](s)
             small_s, small_t = (F.adaptive_avg_pool2d(x, size) for x in (adapted, t))
             assert torch.allclose(d[:, i, j], pearson_distance(small_s, small_t), atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_a_share_of_the_distance_may_be_that_of_peaks(pair: tuple[Knowledge, Knowledge], share: float) -> None:
+    student, teacher = pair
+    made = binding(student, teacher)
+    plain = made.distances(student.pyramid, teacher.pyramid)
+    made.peaks = share
+    d = made.distances(student.pyramid, teacher.pyramid)
+    for i, s in enumerate(student.pyramid):
+        for j, t in enumerate(teacher.pyramid):
+            size = min(s.shape[2], t.shape[2])
+            small_s, small_t = (F.adaptive_avg_pool2d(x, size) for x in (made.adapt[i](s), t))
+            log_s, log_t = (x.flatten(2).log_softmax(2) for x in (small_s, standardise(small_t)))
+            peaks = (log_t.exp() * (log_t - log_s)).sum(2).mean(1)
+            assert torch.allclose(d[:, i, j], (1 - share) * plain[:, i, j] + share * peaks, atol=1e-5)
 
 
 def test_no_distance_to_itself_through_an_identity(make_knowledge: MakeKnowledge) -> None:

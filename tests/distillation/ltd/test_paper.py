@@ -15,6 +15,7 @@ from skystill.distillation.ltd.ccd import ExplicitBinding, bound, gate_lesson, r
 from skystill.distillation.ltd.lic import Pointwise
 from skystill.distillation.ltd.regions import find_regions
 from skystill.distillation.ltd.tasd import box_imitation_loss, localization_loss, semantic_loss
+from skystill.distillation.maps import standardise
 from skystill.distillation.methods import make_method
 from skystill.structures import Knowledge, Targets
 
@@ -36,6 +37,27 @@ def total(terms: dict[str, Tensor]) -> Tensor:
 @pytest.fixture
 def pair(make_knowledge: MakeKnowledge) -> tuple[Knowledge, Knowledge]:
     return make_knowledge(1, channels=6, side=64), make_knowledge(2, channels=10, side=64)
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_peaks_reach_the_distance_of_every_binding(
+    pair: tuple[Knowledge, Knowledge], two_images: list[Targets], binding: str
+) -> None:
+    found = [
+        built(*pair, binding=binding, sem=0, loc=0, peaks=share)(*pair, two_images)["ccd"] for share in (0, 0.5, 1)
+    ]
+    assert len({round(value.item(), 4) for value in found}) == 3
+    both = built(*pair, binding=binding, sem=0, loc=0)  # the same weights, for the seed is the same
+    if both.implicit is not None:
+        f = both.implicit.fusion(pair[0].pyramid)
+        terms = [
+            (lic(x, None).flatten(2).log_softmax(2), standardise(t).flatten(2).log_softmax(2))
+            for x, lic, t in zip(f, both.implicit.lic, pair[1].pyramid, strict=True)
+        ]
+        expected = sum(((log_t.exp() * (log_t - log_s)).sum(2).mean() for log_s, log_t in terms), torch.zeros(()))
+        made = built(*pair, binding=binding, peaks=1).implicit
+        assert made is not None
+        assert made(pair[0].pyramid, pair[1].pyramid).item() == pytest.approx(expected.item() / 3, rel=1e-4)
 
 
 @pytest.mark.parametrize("binding", BINDINGS)

@@ -29,6 +29,7 @@ from skystill.distillation.ltd.fusion import Fusion
 from skystill.distillation.ltd.lic import LIC
 from skystill.distillation.maps import columns, pearson_distance, resize_down, sample_places, smaller, standardise
 from skystill.distillation.pairing import nearest_levels
+from skystill.distillation.peaks import Peaks, peaks_distance
 from skystill.structures import Knowledge
 
 
@@ -45,7 +46,11 @@ def describe(x: Tensor) -> Tensor:
 
 
 def cross_distances(
-    pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...], adapters: Sequence[nn.Conv2d], places: int
+    pyramid_s: tuple[Tensor, ...],
+    pyramid_t: tuple[Tensor, ...],
+    adapters: Sequence[nn.Conv2d],
+    places: int,
+    peaks: float = 0.0,
 ) -> Tensor:
     """(B, L_s, L_t) Pearson distance of every student level, through its 1x1 adapter, to every teacher level.
 
@@ -67,13 +72,19 @@ def cross_distances(
     def wanted(level: int, size: tuple[int, int]) -> Tensor:
         return standardise(columns(resize_down(pyramid_t[level].float(), size), sampled(size)))
 
-    rows = []
-    for i, s in enumerate(pyramid_s):
-        row = []
-        for j, t in enumerate(pyramid_t):
-            size, phi = smaller(s, t), adapters[widths.index(t.shape[1]) * len(pyramid_s) + i]
-            row.append(distance_through(phi, seen(i, size), wanted(j, size)))
-        rows.append(torch.stack(row, 1))
+    @cache
+    def strong(level: int, size: tuple[int, int]) -> Peaks:
+        return Peaks(wanted(level, size))
+
+    def between(i: int, j: int) -> Tensor:
+        size = smaller(pyramid_s[i], pyramid_t[j])
+        phi = adapters[widths.index(pyramid_t[j].shape[1]) * len(pyramid_s) + i]
+        pattern = distance_through(phi, seen(i, size), wanted(j, size))
+        if not peaks:
+            return pattern
+        return torch.lerp(pattern, strong(j, size).distance(phi, seen(i, size)), peaks)
+
+    rows = [torch.stack([between(i, j) for j in range(len(pyramid_t))], 1) for i in range(len(pyramid_s))]
     return torch.stack(rows, 1)
 
 
@@ -88,9 +99,9 @@ class CrossDistances(nn.Module):
     Where the teacher's levels differ in width, a student level has an adapter for each width.
     """
 
-    def __init__(self, student: Knowledge, teacher: Knowledge, places: int) -> None:
+    def __init__(self, student: Knowledge, teacher: Knowledge, places: int, peaks: float = 0.0) -> None:
         super().__init__()
-        self.places = places
+        self.places, self.peaks = places, peaks
         widths = different_widths(teacher.pyramid)
         self.adapt = nn.ModuleList(adapter(s.shape[1], width, bias=False) for width in widths for s in student.pyramid)
         self.gap: Tensor
@@ -98,14 +109,23 @@ class CrossDistances(nn.Module):
 
     def distances(self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...]) -> Tensor:
         """d (B, L_s, L_t) through the adapters."""
-        return cross_distances(pyramid_s, pyramid_t, list(self.adapt), self.places)  # type: ignore[arg-type]
+        return cross_distances(pyramid_s, pyramid_t, list(self.adapt), self.places, self.peaks)  # type: ignore[arg-type]
 
 
 class ExplicitBinding(CrossDistances):
     """Global inner products between the levels of both pyramids say how much each distance counts."""
 
-    def __init__(self, student: Knowledge, teacher: Knowledge, places: int, dim: int, gamma: float, rho: float) -> None:
-        super().__init__(student, teacher, places)
+    def __init__(
+        self,
+        student: Knowledge,
+        teacher: Knowledge,
+        places: int,
+        dim: int,
+        gamma: float,
+        rho: float,
+        peaks: float = 0.0,
+    ) -> None:
+        super().__init__(student, teacher, places, peaks)
         self.gamma, self.rho = gamma, rho
         self.query = nn.ModuleList(nn.Linear(2 * s.shape[1], dim, bias=False) for s in student.pyramid)
         self.key = nn.ModuleList(nn.Linear(2 * t.shape[1], dim, bias=False) for t in teacher.pyramid)
@@ -134,6 +154,12 @@ def relatedness(distances: Tensor, gap: Tensor, tau: float, rho: float) -> Tenso
     return ((far.mean(1, keepdim=True) - far) / tau - rho * gap).softmax(2)
 
 
+def distance(a: Tensor, b: Tensor, peaks: float) -> Tensor:
+    """(B,) d of two (B, C, P), the second the teacher's."""
+    pattern = pearson_distance(a, b)
+    return torch.lerp(pattern, peaks_distance(a, standardise(b)), peaks) if peaks else pattern
+
+
 class ImplicitBinding(nn.Module):
     """Fusion, then LIC, then the Pearson distance to the teacher level of the nearest stride.
 
@@ -148,9 +174,10 @@ class ImplicitBinding(nn.Module):
         width: int,
         places: int,
         calibrate: Callable[[int, int], nn.Module] = LIC,
+        peaks: float = 0.0,
     ) -> None:
         super().__init__()
-        self.places = places
+        self.places, self.peaks = places, peaks
         self.partner = nearest_levels(student.strides, teacher.strides)
         self.fusion = Fusion([s.shape[1] for s in student.pyramid], width, lambda c: nn.GroupNorm(1, c))
         self.lic = nn.ModuleList(calibrate(width, teacher.pyramid[j].shape[1]) for j in self.partner)
@@ -161,8 +188,8 @@ class ImplicitBinding(nn.Module):
         for f, lic, j in zip(self.fusion(pyramid_s), self.lic, self.partner, strict=True):
             size = smaller(f, pyramid_t[j])
             places = sample_places(size[0] * size[1], len(f), self.places, f.device)
-            calibrated = lic(resize_down(f, size), places)
-            terms.append(pearson_distance(calibrated, columns(resize_down(pyramid_t[j], size), places)).mean())
+            calibrated, wanted = lic(resize_down(f, size), places), columns(resize_down(pyramid_t[j], size), places)
+            terms.append(distance(calibrated, wanted, self.peaks).mean())
         return torch.stack(terms).mean()
 
 

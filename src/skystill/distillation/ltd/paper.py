@@ -72,6 +72,7 @@ class LTD(Method):
         regions: RegionsOf = "disentangled",
         focus: float = 0.5,
         towers: float = 0.0,
+        peaks: float = 0.0,
     ) -> None:
         super().__init__()
         if binding not in get_args(Binding):
@@ -89,7 +90,7 @@ class LTD(Method):
             dim,
             tau_bind,
         )
-        self.fade, self.warmup, self.focus = fade, warmup, focus
+        self.fade, self.warmup, self.focus, self.peaks = fade, warmup, focus, peaks
         self.core, self.sure, self.low, self.background, self.tau_loc = core, sure, low, background, tau_loc
         self.implicit: ImplicitBinding | None = None
         self.explicit: CrossDistances | None = None
@@ -130,13 +131,13 @@ class LTD(Method):
             return
         if self.binding in ("fusion", "lic", "both"):
             calibrate = Pointwise if self.binding == "fusion" else LIC
-            self.implicit = ImplicitBinding(student, teacher, self.width, self.places, calibrate)
+            self.implicit = ImplicitBinding(student, teacher, self.width, self.places, calibrate, self.peaks)
         if self.binding == "regional":
             self.regional = RegionalBinding(student, teacher, self.places, self.focus, self.tau_bind, self.rho)
         if self.binding == "related":
-            self.explicit = CrossDistances(student, teacher, self.places)
+            self.explicit = CrossDistances(student, teacher, self.places, self.peaks)
         if self.binding in ("explicit", "both"):
-            self.explicit = ExplicitBinding(student, teacher, self.places, self.dim, self.gamma, self.rho)
+            self.explicit = ExplicitBinding(student, teacher, self.places, self.dim, self.gamma, self.rho, self.peaks)
 
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
         """See Method."""

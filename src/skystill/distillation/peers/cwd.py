@@ -10,9 +10,9 @@ Differs from the paper: mean over levels instead of a sum, so that a pyramid of 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from skystill.distillation.peaks import peaks_distance
 from skystill.distillation.peers.levels import LevelMethod
 from skystill.structures import Knowledge, Targets
 
@@ -20,9 +20,7 @@ from skystill.structures import Knowledge, Targets
 def cwd_loss(feat_s: Tensor, feat_t: Tensor, tau: float = 1.0) -> Tensor:
     """KL from the teacher's to the student's cells in each channel of two (B, C, H, W), times tau^2, mean over batch
     and channels, a scalar."""
-    log_s = (feat_s.flatten(2) / tau).log_softmax(-1)
-    log_t = (feat_t.flatten(2) / tau).log_softmax(-1)
-    return tau**2 * F.kl_div(log_s, log_t, reduction="none", log_target=True).sum(-1).mean()
+    return tau**2 * peaks_distance(feat_s.flatten(2) / tau, feat_t.flatten(2) / tau).mean()
 
 
 class CWD(LevelMethod):
