@@ -131,11 +131,17 @@ def test_half_a_row_is_no_obstacle(tmp_path):
     assert read_curves(tmp_path / "none.csv") == []
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", '{"name": "a"}'])
-def test_a_folder_that_is_no_run_gets_one_clear_line(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "mend"),
+    [
+        (None, "Give folders that training wrote"),
+        *((text, "Delete it and train with --resume") for text in ("{", "[]", '{"name": "a"}')),
+    ],
+)
+def test_a_folder_that_is_no_run_gets_one_clear_line(tmp_path, content, mend):
     if content is not None:
         (tmp_path / "metrics.json").write_text(content)
-    with pytest.raises(DataError, match=r"Give folders that training wrote|Run it again") as caught:
+    with pytest.raises(DataError, match=mend) as caught:
         read_runs([tmp_path])
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
