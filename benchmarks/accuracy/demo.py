@@ -66,12 +66,12 @@ def main() -> None:
         recipe = demo_recipe(folder, seed)
         result = {
             "data": "synthetic scenes, 256 px",
-            "pair": "the demo's: gfl_lite0 (128 channels) to gfl_mnv3s_050 (128 channels)",
+            "pair": f"the demo's: gfl_lite0 to {recipe.detector.preset}",
             "command": f"python benchmarks/accuracy/demo.py --seeds {' '.join(map(str, arguments.seeds))}",
             "machine": machine(),
             "schedule": f"{recipe.trainer.epochs} epochs of {recipe.data.scenes_train} scenes, "
             f"crop {recipe.data.crop}, batch {recipe.data.batch}, {recipe.optim.optimizer} lr {recipe.optim.lr}; "
-            f"LTD {recipe.method.settings or 'by its defaults'}, the teacher's neck and head inherited",
+            f"LTD {recipe.method.settings or 'by its defaults'}",
             "rows": rows,
         }
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

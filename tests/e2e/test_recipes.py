@@ -80,7 +80,7 @@ def test_teacher_weights_come_with_the_repository_or_are_where_their_own_recipe_
     teacher = parsed(own)
     if (ROOT / weights).is_file():
         shipped = load(ROOT / weights)
-        fresh = create(teacher.detector.preset, shipped.classes)
+        fresh = create(teacher.detector.preset, shipped.classes, **teacher.detector.settings)
         assert shipped.config() == fresh.config()
         promised = re.search(r"test AP ([\d.]+)", own.read_text())
         assert promised

@@ -16,7 +16,7 @@ class LTDPlus(LTD):
 
     def __init__(
         self,
-        ccd: float = 10.0,
+        ccd: float = 20.0,
         sem: float = 0.25,
         loc: float = 0.1,
         places: int = 4096,
@@ -30,6 +30,7 @@ class LTDPlus(LTD):
         background: float = 1.0,
         tau_loc: float = 10.0,
         towers: float = 10.0,
+        peaks: float = 0.5,
     ) -> None:
         super().__init__(
             "related",
@@ -47,4 +48,5 @@ class LTDPlus(LTD):
             background=background,
             tau_loc=tau_loc,
             towers=towers,
+            peaks=peaks,
         )
