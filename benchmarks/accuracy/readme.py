@@ -1,4 +1,5 @@
-"""Writes the tables at the top of the README from the result files: two pairs whole, the others a row each.
+"""Writes the tables at the top of the README from the result files: of two pairs LTD's forms and the best of the peers,
+of the others a row each.
 
 python benchmarks/accuracy/readme.py
 """
@@ -20,8 +21,11 @@ NAMES = {
     "ltd_plus": "with `ltd_plus`, what we made of it",
     "ltd_released": "with LTD as its authors ran it",
     "pkd": "with PKD",
+    "cwd": "with CWD",
     "pkd+bckd": "with PKD and BCKD",
 }
+ALWAYS = ("teacher", "alone", "ltd", "ltd_plus", "ltd_released")
+PEERS = 4  # the best of the others that are shown
 WHOLE = ("hit_uav_lite2_mnv3s", "synthetic_demo")
 
 
@@ -43,14 +47,19 @@ def table(path: Path) -> str:
     for row in rows:
         by_method.setdefault(row["method"], []).append(row)
     # Methods by their AP, under what they are measured against.
-    first = ("teacher", "alone")
-    ranked = sorted(by_method, key=lambda m: (m not in first, -statistics.mean(row["ap"] for row in by_method[m])))
-    for method in ranked:
+    ranked = sorted(by_method, key=lambda m: (m not in ALWAYS[:2], -statistics.mean(row["ap"] for row in by_method[m])))
+    peers = [method for method in ranked if method not in ALWAYS]
+    for method in (m for m in ranked if m not in peers[PEERS:]):
         mine = by_method[method]
         means = [f"{statistics.mean(row[f] for row in mine):.1f}" for f in ("ap", "ap50", "ap75")]
         gains = [f"{row['ap'] - alone[row['seed']]:+.1f}" for row in mine if method not in ("teacher", "alone")]
         lines.append(f"| {NAMES.get(method, method)} | {len(mine)} | " + " | ".join(means) + f" | {', '.join(gains)} |")
-    return "\n".join(lines) + f"\n\n{result['schedule']}. `{result['command']}`\n"
+    left = f" {len(peers) - PEERS} more peers, all behind these: [{path.stem}.md]({link(path.with_suffix('.md'))})."
+    return "\n".join(lines) + f"\n\n{result['schedule']}. `{result['command']}`{left * (len(peers) > PEERS)}\n"
+
+
+def link(path: Path) -> Path:
+    return path.relative_to(README.parent)
 
 
 def across(paths: list[Path]) -> str:
@@ -72,7 +81,7 @@ def across(paths: list[Path]) -> str:
             seeds = sorted(alone.keys() & taught.keys())
             cells.append(f"{statistics.mean(taught[s] for s in seeds):.1f}" if seeds else "")
             cells.append(", ".join(f"{taught[s] - alone[s]:+.1f}" for s in seeds))
-        name = f"[{path.stem}]({path.relative_to(README.parent)})"
+        name = f"[{path.stem}]({link(path)})"
         lines.append(f"| {name} | {len(alone)} | {statistics.mean(alone.values()):.1f} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -2,8 +2,8 @@
 
 Against `paper`: a binding that is measured (`relatedness` in ccd.py) in the place of LIC, so that no module of training
 alone learns what the student should; half of the cells of eight crops in the place of a small sample, for background is
-most of what there is to be told apart; both tasks taught inside the heads (towers.py) in the first half of a training,
-and on their predictions less, there outside R_sem too.
+most of what there is to be told apart; half of the distance where channels are strong (peaks.py); both tasks taught
+inside the heads (towers.py) in the first half of a training, and on their predictions less, there outside R_sem too.
 """
 
 from __future__ import annotations
