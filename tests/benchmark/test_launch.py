@@ -20,7 +20,7 @@ import json, sys, time
 from pathlib import Path
 words, label = sys.argv[1:-1], sys.argv[-1]
 recipe = Path(words[1])
-folder = recipe.with_suffix("")
+folder = recipe.parent / recipe.name.removesuffix(".yaml")
 folder.mkdir(exist_ok=True)
 print("epoch 1/1", " ".join(words))
 if label == "bad": print("skystill: no such teacher."); sys.exit(2)
@@ -159,9 +159,12 @@ def test_a_folder_of_another_recipe_is_refused_before_anything_runs(tmp_path: Pa
 
 def test_processes_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     each = [launch._environment(place, 3) for place in range(3)]
     assert [e["OMP_NUM_THREADS"] for e in each] == ["2"] * 3
     assert [e["CUDA_VISIBLE_DEVICES"] for e in each] == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-5")  # those that the user leaves to it
+    assert [launch._environment(place, 3)["CUDA_VISIBLE_DEVICES"] for place in range(3)] == ["2", "GPU-5", "2"]
     assert "OMP_NUM_THREADS" not in launch._environment(0, 1)

@@ -1,6 +1,5 @@
 """Which trainings a benchmark is made of, and when a run on disk may stand for one."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,9 +25,23 @@ def test_every_variant_meets_every_seed_and_whole_pairs_come_first(tmp_path: Pat
         for label, verb in (("alone", "train"), ("ltd", "distill"), ("ltd explicit", "distill"))
     ]
     assert made[-1].folder == tmp_path / "ltd_explicit-seed5"
-    assert made[-1].recipe.method.settings == {"binding": "explicit"}
+    assert made[-1].recipe.method.settings["binding"] == "explicit"
     assert made[-1].recipe.out == str(made[-1].folder)
     assert {job.recipe.optim.lr for job in made} == {OptimConfig().lr}  # one schedule for all
+
+
+def test_every_run_has_a_recipe_and_a_log_of_its_own(tmp_path: Path) -> None:
+    made = make_jobs(Recipe(), {f"peaks {share}": MethodConfig() for share in ("0.25", "0.5")}, [0, 1], tmp_path)
+    assert len({job.recipe_file for job in made}) == len({job.log for job in made}) == len(made) == 6
+    assert made[1].log == tmp_path / "peaks_0.25-seed0.log"
+
+
+def test_seeds_that_one_cache_cannot_serve_are_refused(tmp_path: Path) -> None:
+    cached = TeacherConfig(cache="lessons")
+    with pytest.raises(ConfigError, match=r"the views of one seed, and several seeds.* --data\.view_seed 0"):
+        make_jobs(Recipe(DataConfig(replay=2), teacher=cached), VARIANTS, [0, 1], tmp_path)
+    make_jobs(Recipe(DataConfig(replay=2), teacher=cached), VARIANTS, [1], tmp_path)
+    make_jobs(Recipe(DataConfig(replay=2, view_seed=0), teacher=cached), VARIANTS, [0, 1], tmp_path)
 
 
 @pytest.mark.parametrize("label", ["", "../x", "a/b", "-x", ".x", "teacher"])
@@ -55,11 +68,11 @@ def test_seeds_that_are_no_set_are_refused(tmp_path: Path, seeds: list[int]) -> 
 
 
 def test_a_run_of_the_same_recipe_is_taken(tmp_path: Path) -> None:
-    for job in jobs(tmp_path):
+    for job in jobs(tmp_path, Recipe(DataConfig(view_seed=0), name="pair")):
         check_same(job)  # nothing there
         job.recipe.write(job.folder / "recipe.yaml")
     # Elsewhere, under another name, with other workers and a cache: the result is the same.
-    moved = replace(Recipe(name="other"), teacher=TeacherConfig(cache="elsewhere"))
+    moved = Recipe(DataConfig(view_seed=0), teacher=TeacherConfig(cache="elsewhere"), name="other")
     moved.data.root, moved.data.workers, moved.trainer.progress = "/data", 7, False
     for job in jobs(tmp_path, moved):
         check_same(job)
@@ -87,6 +100,18 @@ def test_a_run_of_another_recipe_is_refused_and_what_differs_is_named(tmp_path: 
     check_same(alone)  # it never saw a teacher
     with pytest.raises(ConfigError, match=r"teacher\.weights is \[\] there"):
         check_same(distilled)
+
+
+def test_a_run_under_other_defaults_of_its_method_is_refused(tmp_path: Path) -> None:
+    job = jobs(tmp_path)[1]
+    job.recipe.write(job.folder / "recipe.yaml")
+    check_same(job)
+    values = yaml.safe_load((job.folder / "recipe.yaml").read_text())
+    assert values["method"]["settings"]["sem"] == 1.0
+    values["method"]["settings"]["sem"] = 0.5  # the default of another version
+    (job.folder / "recipe.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(ConfigError, match=r"method\.settings is .*'sem': 0\.5"):
+        check_same(job)
 
 
 def test_unlabelled_images_are_nothing_to_the_student_alone(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from skystill.distillation.found import detections_of
 from skystill.distillation.ltd import LTD
 from skystill.distillation.method import Method
 from skystill.distillation.pseudo import with_pseudo_targets
-from skystill.structures import Dense, Detections, Knowledge, Queries, Targets, TwoStage
+from skystill.errors import ConfigError
+from skystill.structures import Dense, Detections, Knowledge, Queries, Scope, Targets, TwoStage
 
 MakeGFL = Callable[..., GFL]
 SIZE = (48, 64)
@@ -67,6 +68,31 @@ def test_silence_in_an_oriented_image() -> None:
     assert made.boxes.tolist() == [[32, 24, 64, 48, 0]]
     (tall,) = with_pseudo_targets([unknown], [of(none)], (64, 48), 0.5, 0.2)
     assert tall.boxes[0].tolist() == pytest.approx([24, 32, 64, 48, -math.pi / 2])
+
+
+def test_what_no_teacher_may_speak_of_is_no_background() -> None:
+    seen = found(([4, 4, 20, 20], 0.9, 1), ([30, 4, 40, 20], 0.3, 1))
+    small, large = (Scope((True, True, True), sides) for sides in ((0.0, 32.0), (32.0, math.inf)))
+    partial = replace(of(seen), scope=Scope((False, True, False), None))
+    for lessons in ([partial], [replace(of(seen), scope=small)]):
+        (made,) = with_pseudo_targets([UNKNOWN], lessons, SIZE, 0.5, 0.2)
+        assert made.boxes.tolist() == [[4, 4, 20, 20], *WHOLE]
+        assert (made.labels.tolist()[0], made.ignore.tolist()) == (1, [False, True])
+    for others in ([of(NOTHING)], [replace(of(NOTHING), scope=Scope((True, False, True), None))]):
+        (made,) = with_pseudo_targets([UNKNOWN], [partial, *others], SIZE, 0.5, 0.2)
+        assert made.boxes.tolist() == [[4, 4, 20, 20], [30, 4, 40, 20]]
+    (made,) = with_pseudo_targets(
+        [UNKNOWN], [replace(of(seen), scope=small), replace(of(NOTHING), scope=large)], SIZE, 0.5, 0.2
+    )
+    assert len(made) == 2
+
+
+def test_a_teacher_of_features_alone_leaves_it_to_the_others() -> None:
+    silent = Knowledge((), ())
+    (made,) = with_pseudo_targets([UNKNOWN], [silent, of(found(([4, 4, 20, 20], 0.9, 1)))], SIZE, 0.5, 0.2)
+    assert made.boxes.tolist() == [[4, 4, 20, 20]]
+    with pytest.raises(ConfigError, match=r"data\.unlabelled takes what a teacher finds.*Leave it away"):
+        with_pseudo_targets([UNKNOWN], [silent], SIZE, 0.5, 0.2)
 
 
 def test_images_with_truth_ask_for_nothing() -> None:

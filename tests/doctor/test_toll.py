@@ -45,7 +45,7 @@ def fake(make_gfl, **recipe: Any) -> Patient:
         teachers=[teacher],
         distiller=Distiller(student, teacher, PKD()).train(),
         batch=Batch(images, [truth, Targets.empty()], [(64, 64)] * 2),
-        data=SimpleNamespace(datasets={"train": Ten()}),
+        data=SimpleNamespace(datasets={"train": Ten()}, pad_for=lambda multiple: None),
         device=torch.device("cpu"),
     )
     return patient

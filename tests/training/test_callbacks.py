@@ -17,6 +17,7 @@ def test_ema_follows_weights_and_statistics_with_a_growing_decay(make_gfl: type[
     task, ema = Train(Recipe(), make_gfl()), EMA(0.3)
     trainer = SimpleNamespace(global_step=0)
     ema.on_fit_start(trainer, task)
+    ema.on_train_start(trainer, task)
     name, counter = "head.scales", "head.cls_tower.norms.0.norms.0.num_batches_tracked"
     statistic = "head.cls_tower.norms.0.norms.0.running_mean"
     values = {n: t.double().clone() for n, t in task.detector.state_dict().items() if n in (name, statistic)}
@@ -44,6 +45,8 @@ def test_ema_waits_for_the_optimizer(make_gfl: type[GFL]) -> None:
     task, ema = Train(Recipe(), make_gfl()), EMA(0.9)
     trainer = SimpleNamespace(global_step=0)
     ema.on_fit_start(trainer, task)
+    trainer.global_step = 7  # of a checkpoint, whose count comes back between the two
+    ema.on_train_start(trainer, task)
     before = task.best_weights.head.scales.clone()
     with torch.no_grad():
         task.detector.head.scales.add_(1)

@@ -56,6 +56,7 @@ def test_the_run_folder_holds_what_is_promised_and_its_recipe_runs_again(
     recipe.method = LTD
     folder = run(recipe)
     promised = {"recipe.yaml", "metrics.csv", "metrics.json", "student.safetensors", "best.safetensors", "checkpoints"}
+    promised |= {"detections_val.safetensors", "detections_test.safetensors"}
     assert {p.name for p in folder.iterdir()} == promised | {"tensorboard"}
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["method"] == ("ltd" if verb == "distill" else "alone")

@@ -139,6 +139,13 @@ def test_another_augmentation_or_teacher_is_refused(make_cached: Make, teacher_f
         distill(other)
 
 
+def test_views_padded_to_other_sides_are_other_lessons(make_cached: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    distill(make_cached("one"))
+    monkeypatch.setattr(lessons.Distiller, "multiple", 64)  # as a student of coarser levels has it
+    with pytest.raises(ConfigError, match="a teacher cache of other lessons: multiple is 32 there, 64 here"):
+        distill(make_cached("two"))
+
+
 def test_two_teachers_have_a_folder_each(make_cached: Make, teacher_file: Path, tmp_path: Path) -> None:
     recipe = make_cached()
     recipe.teacher.weights *= 2

@@ -106,8 +106,9 @@ def _environment(place: int, at_once: int) -> dict[str, str]:
     found = dict(os.environ)
     if at_once > 1:
         found.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // at_once)))
-        if torch.cuda.device_count() > 1:
-            found["CUDA_VISIBLE_DEVICES"] = str(place % torch.cuda.device_count())
+        if (count := torch.cuda.device_count()) > 1:
+            ours = found.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")
+            found["CUDA_VISIBLE_DEVICES"] = ours[place % count]
     return found
 
 

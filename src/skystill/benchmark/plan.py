@@ -11,6 +11,7 @@ import yaml
 
 from skystill.errors import ConfigError
 from skystill.training.recipe import MethodConfig, Recipe
+from skystill.training.settled import settled
 
 ALONE = "alone"
 
@@ -32,12 +33,12 @@ class Job:
     @property
     def recipe_file(self) -> Path:
         """Where the resolved recipe is written."""
-        return self.folder.with_suffix(".yaml")
+        return self.folder.with_name(f"{self.folder.name}.yaml")
 
     @property
     def log(self) -> Path:
         """What the run printed."""
-        return self.folder.with_suffix(".log")
+        return self.folder.with_name(f"{self.folder.name}.log")
 
 
 def make_jobs(recipe: Recipe, variants: Mapping[str, MethodConfig], seeds: Sequence[int], out: Path) -> list[Job]:
@@ -50,12 +51,17 @@ def make_jobs(recipe: Recipe, variants: Mapping[str, MethodConfig], seeds: Seque
         raise ConfigError(f"--seeds are {' '.join(map(str, seeds))}. Give each seed once, and at least one.")
     if min(seeds) < 0:
         raise ConfigError(f"--seeds holds {min(seeds)}. Give numbers of at least 0.")
+    if recipe.teacher.cache is not None and recipe.data.view_seed is None and len(seeds) > 1:
+        raise ConfigError(
+            "teacher.cache holds the views of one seed, and several seeds are to run. Give data.view_seed, e.g. "
+            "--data.view_seed 0: all runs see the same views then, in an order of their own."
+        )
     names = _folder_names(variants)
     jobs = []
     for seed in seeds:
         for label in (ALONE, *variants):
             folder = out / f"{names[label]}-seed{seed}"
-            method = recipe.method if label == ALONE else variants[label]
+            method = recipe.method if label == ALONE else settled(variants[label])
             jobs.append(Job(label, seed, folder, replace(recipe, method=method, seed=seed, out=str(folder))))
     return jobs
 

@@ -16,7 +16,7 @@ from skystill.benchmark.plan import ALONE, Job
 from skystill.data.module import DataModule, Split
 from skystill.data.split import flight_of
 from skystill.detectors.weights import load
-from skystill.errors import DataError
+from skystill.errors import ConfigError, DataError
 from skystill.evaluation.compare import FIGURES, gap_closed, read_runs
 from skystill.evaluation.detections import load_detections, save_detections
 from skystill.evaluation.errors import ErrorBreakdown, evaluate_errors
@@ -30,9 +30,22 @@ TEACHER = "teacher"
 Row = dict[str, Any]
 
 
-def gather(jobs: Sequence[Job], command: str, split: Split = "test") -> dict[str, Any]:
+def scored_split(recipe: Recipe) -> Split:
+    """What methods are compared on: the test split where the recipe scores one, else val.
+
+    Errors: ConfigError when there is neither.
+    """
+    if recipe.trainer.test and recipe.data.has("test"):
+        return "test"
+    if recipe.data.has("val"):
+        return "val"
+    raise ConfigError("the recipe has nothing to compare methods on. Give data.test or data.val.")
+
+
+def gather(jobs: Sequence[Job], command: str) -> dict[str, Any]:
     """Everything the tables and plots show, as JSON can hold it. Jobs without a result are left out."""
     recipe = jobs[0].recipe
+    split = scored_split(recipe)
     data = DataModule(recipe.data, recipe.seed)
     data.setup("test" if split == "test" else "validate")
     truth = [targets for _, targets in _samples(data, split)]
@@ -40,7 +53,7 @@ def gather(jobs: Sequence[Job], command: str, split: Split = "test") -> dict[str
     metrics = {job: run.metrics for job, run in zip(done, read_runs([job.folder for job in done]), strict=True)}
     seen = {job: _detections(job, data, split, truth) for job in done}
     rows = [*_teacher_rows(recipe), *(row for job in done for row in _rows(job, metrics[job]))]
-    rows += [_diverged(job) for job in jobs if (job.folder / DIVERGED).is_file()]
+    rows += [_diverged(job, split) for job in jobs if (job.folder / DIVERGED).is_file()]
     labels = list(dict.fromkeys(job.label for job in jobs))
     result: dict[str, Any] = {
         "data": Path(recipe.data.root).resolve().name if recipe.data.format != "synthetic" else "synthetic scenes",
@@ -93,9 +106,9 @@ def _teacher_rows(recipe: Recipe) -> Iterable[Row]:
                 }
 
 
-def _diverged(job: Job) -> Row:
+def _diverged(job: Job, split: Split) -> Row:
     said = (job.folder / DIVERGED).read_text(encoding="utf-8").strip()
-    return {"method": job.label, "seed": job.seed, "split": "test", "diverged": said}
+    return {"method": job.label, "seed": job.seed, "split": split, "diverged": said}
 
 
 def _samples(data: DataModule, split: Split) -> Iterable[Any]:
@@ -104,7 +117,7 @@ def _samples(data: DataModule, split: Split) -> Iterable[Any]:
 
 
 def _detections(job: Job, data: DataModule, split: Split, truth: Sequence[Targets]) -> list[Detections]:
-    """The run's detections on the split, from its folder, or made by its student and kept there."""
+    """The run's detections on the split, from its folder; runs of older versions kept none, so they are made again."""
     path, names = job.folder / f"detections_{split}.safetensors", [t.name for t in truth]
     if path.is_file():
         return load_detections(path, names)

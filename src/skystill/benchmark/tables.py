@@ -66,6 +66,9 @@ def class_table(result: dict[str, Any]) -> TableData:
 def error_table(result: dict[str, Any]) -> TableData:
     """AP50 lost by kind of error and objects missed by size, a row a method."""
     methods = result["methods"]
+    caption = "points of AP50 lost by kind of error; share of objects missed by size"
+    if not methods:  # all diverged
+        return TableData(("method",), [], None, caption)
     first = next(iter(methods.values()))["errors"]
     rows = [
         [
@@ -76,7 +79,7 @@ def error_table(result: dict[str, Any]) -> TableData:
         for name, m in ((name, methods[name]) for name in _ranked(methods))
     ]
     head = ("method", *first["dap50"], *(f"missed {size[0].upper()}" for size in first["missed"]))
-    return TableData(head, rows, None, "points of AP50 lost by kind of error; share of objects missed by size")
+    return TableData(head, rows, None, caption)
 
 
 def markdown(result: dict[str, Any]) -> str:

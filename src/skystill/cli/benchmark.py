@@ -45,11 +45,12 @@ def benchmark(arguments: Sequence[str]) -> None:
     variants = find_variants(space.methods, space.variants)
     from skystill.benchmark.launch import finished, run_jobs
     from skystill.benchmark.plan import make_jobs
-    from skystill.benchmark.results import gather
+    from skystill.benchmark.results import gather, scored_split
     from skystill.data.split import flight_pattern
 
     recipe = replace(recipe, teacher=replace(recipe.teacher, weights=_teacher(recipe, space.teacher_recipe, out)))
     recipe.check()
+    scored_split(recipe)
     if not recipe.teacher.weights:
         raise ConfigError("the recipe names no teacher. Give --teacher.weights '[teacher.safetensors]'.")
     if recipe.data.group is not None:

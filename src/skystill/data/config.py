@@ -120,6 +120,12 @@ class DataConfig:
         if self.unlabelled is not None and self.format == "synthetic":
             raise ConfigError("data.unlabelled takes image files, and format synthetic renders scenes. Leave one away.")
 
+    def has(self, split: Literal["train", "val", "test"]) -> bool:
+        """Whether there is such a split."""
+        if self.format == "synthetic":
+            return int(getattr(self, f"scenes_{split}")) > 0
+        return getattr(self, split) is not None
+
     @property
     def added(self) -> int:
         """How many unlabelled images join a batch of `batch` labelled ones, at least 1 where there are any."""

@@ -73,7 +73,7 @@ class DataModule(pl.LightningDataModule):
         Raises ConfigError when the splits name different classes or none is given, DataError when annotations are bad.
         """
         for split in STAGES.get(stage, SPLITS):
-            if split not in self.datasets and self._given(split):
+            if split not in self.datasets and self.config.has(split):
                 self.datasets[split] = self._dataset(split)
         if not self.datasets:
             raise ConfigError("the recipe names no data. Give data.train, data.val or data.test.")
@@ -114,7 +114,7 @@ class DataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """Every validation image once, in order; no loader where the recipe has no such split."""
-        return self._eval_loader("val") if self._given("val") else []
+        return self._eval_loader("val") if self.config.has("val") else []
 
     def test_dataloader(self) -> Loader:
         """Every test image once, in order."""
@@ -156,15 +156,10 @@ class DataModule(pl.LightningDataModule):
 
     def _ready_dataset(self, split: Split) -> DetectionDataset | SyntheticDataset:
         if split not in self.datasets:
-            if not self._given(split):
+            if not self.config.has(split):
                 raise ConfigError(f"the recipe has no {split} data. Give data.{split}.")
             self.setup({"val": "validate"}.get(split, split))
         return self.datasets[split]
-
-    def _given(self, split: Split) -> bool:
-        if self.config.format == "synthetic":
-            return int(getattr(self.config, f"scenes_{split}")) > 0
-        return getattr(self.config, split) is not None
 
     def _dataset(self, split: Split) -> DetectionDataset | SyntheticDataset:
         c = self.config

@@ -13,6 +13,12 @@ from skystill.errors import ConfigError
 from skystill.structures import Dense, Detections, Knowledge
 
 
+def tells(knowledge: Knowledge) -> bool:
+    """Whether it says what was found, and not layers alone."""
+    heads = (knowledge.detections, knowledge.stages, knowledge.dense, knowledge.queries)
+    return any(head is not None for head in heads)
+
+
 @torch.no_grad()
 def detections_of(knowledge: Knowledge, how: Selection | None = None) -> list[Detections]:
     """Detections of each image, best first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from skystill.distillation.combined import Combined
@@ -49,6 +50,13 @@ def make_method(name: str, settings: dict[str, Any] | None = None, weights: dict
     return Combined(methods, weights) if weights or len(methods) > 1 else methods[name]
 
 
+def whole_settings(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the default of each one that is not given, as `make_method` takes them."""
+    given = settings_by_method(name, settings)
+    whole = {one: _defaults(one) | checked(one, _known(one), own) for one, own in given.items()}
+    return whole if len(whole) > 1 else whole[name]
+
+
 def settings_by_method(name: str, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Every method that `name` joins, with its settings. Errors: ConfigError when settings are not by method."""
     names = name.split("+")
@@ -66,6 +74,14 @@ def settings_by_method(name: str, settings: dict[str, Any]) -> dict[str, dict[st
 
 
 def _make(name: str, settings: dict[str, Any]) -> Method:
+    return _known(name)(**checked(name, _known(name), settings))
+
+
+def _known(name: str) -> type[Method]:
     if name not in METHODS:
         raise ConfigError(f"method {name!r} is unknown; the methods are {', '.join(METHODS)}. Join several by +.")
-    return METHODS[name](**checked(name, METHODS[name], settings))
+    return METHODS[name]
+
+
+def _defaults(name: str) -> dict[str, Any]:
+    return {key: one.default for key, one in inspect.signature(_known(name)).parameters.items()}

@@ -11,8 +11,9 @@ from torch import Tensor
 from skystill.boxes.nms import Selection, clip_to_images, select
 from skystill.boxes.obb import hbb_to_obb
 from skystill.detectors.blackbox import as_places
-from skystill.distillation.found import detections_of
-from skystill.distillation.roles import said
+from skystill.distillation.found import detections_of, tells
+from skystill.distillation.roles import said, speaks_of_all
+from skystill.errors import ConfigError
 from skystill.structures import Detections, Knowledge, Targets
 
 
@@ -24,41 +25,55 @@ def with_pseudo_targets(
 
     lessons: what each teacher says of the batch; several teachers' detections go through NMS together. size: (height,
     width) of the batch. Detections that score at least `sure` become objects; those from `unsure` on are ignored,
-    neither object nor background. See `_stand_in` for images where no teacher is sure of anything.
-    Errors: ConfigError for a teacher whose head cannot be read.
+    neither object nor background. See `_stand_in` for what no teacher speaks of.
+    Errors: ConfigError where no teacher's head can be read.
     """
     rows = [row for row, target in enumerate(targets) if not target.labelled]
     if not rows:
         return targets
+    telling = [told for told in lessons if tells(told)]
+    if not telling:
+        raise ConfigError(
+            "data.unlabelled takes what a teacher finds for truth, and these teach by their features alone. Leave it "
+            "away, or give a teacher whose head is known and whose boxes are of the student's kind."
+        )
     each = [
         [
             said(found.above(unsure), told.scope)
             for found in detections_of(_of_images(told, rows), Selection(score=unsure))
         ]
-        for told in lessons
+        for told in telling
     ]
+    whole = speaks_of_all([told.scope for told in telling])
     joined = [_joined(image) for image in zip(*each, strict=True)]
     made = list(targets)
     for row, found in zip(rows, clip_to_images(joined, [size] * len(rows)), strict=True):
-        made[row] = _stand_in(targets[row], found, size, sure)
+        made[row] = _stand_in(targets[row], found, size, sure, whole)
     return made
 
 
-def _stand_in(target: Targets, found: Detections, size: tuple[int, int], sure: float) -> Targets:
+def _stand_in(target: Targets, found: Detections, size: tuple[int, int], sure: float, whole: bool) -> Targets:
     """An unlabelled image's targets.
 
     Where a teacher is sure of something, it can evidently see in this image, and what it passes over is background.
     Where it is sure of nothing, the image may be empty, or of a kind that the teacher is blind to; its silence is no
-    evidence. So the whole image is ignored by the student's own loss, and only the method's terms teach it.
+    evidence. So the whole image is ignored by the student's own loss, and only the method's terms teach it. Beside
+    objects it is too where the teachers speak of some classes or sizes only (`whole` is False): what they pass over
+    may be one of the others.
     """
     found = _with_area(found)
     ignore = found.scores < sure
-    if bool(ignore.all()):
-        whole = found.boxes.new_tensor([[0.0, 0.0, size[1], size[0]]])
-        whole = whole if target.boxes.shape[1] == 4 else hbb_to_obb(whole)
-        one = torch.ones(1, dtype=torch.bool, device=whole.device)
-        return replace(target, boxes=whole, labels=one.long() * 0, ignore=one)
-    return replace(target, boxes=found.boxes, labels=found.labels, ignore=ignore)
+    if whole and not bool(ignore.all()):
+        return replace(target, boxes=found.boxes, labels=found.labels, ignore=ignore)
+    frame = found.boxes.new_tensor([[0.0, 0.0, size[1], size[0]]])
+    frame = frame if target.boxes.shape[1] == 4 else hbb_to_obb(frame)
+    boxes, labels = found.boxes[~ignore], found.labels[~ignore]
+    return replace(
+        target,
+        boxes=torch.cat([boxes, frame]),
+        labels=torch.cat([labels, labels.new_zeros(1)]),
+        ignore=torch.arange(len(boxes) + 1, device=frame.device) == len(boxes),
+    )
 
 
 def _with_area(found: Detections) -> Detections:

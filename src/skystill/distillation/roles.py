@@ -5,6 +5,7 @@ B batch, N places, K the student's classes, R boxes of a batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -55,6 +56,27 @@ def scope_of(student: Sequence[str], found: Translation, role: Role) -> Scope | 
     if all(known) and role.sides is None:
         return None
     return Scope(tuple(known), None if role.sides is None else (role.sides[0], role.sides[1]))
+
+
+def speaks_of_all(scopes: Sequence[Scope | None]) -> bool:
+    """Whether teachers of these scopes together may speak of every class and every size of object."""
+    known = [scope for scope in scopes if scope is not None]
+    if len(known) < len(scopes):
+        return True
+    return all(
+        _whole_range([scope.sides or (0.0, math.inf) for scope in known if scope.classes[label]])
+        for label in range(len(known[0].classes))
+    )
+
+
+def _whole_range(sides: Sequence[tuple[float, float]]) -> bool:
+    """Whether ranges [least, most) leave no size out."""
+    reached = 0.0
+    for least, most in sorted(sides):
+        if least > reached:
+            return False
+        reached = max(reached, most)
+    return reached == math.inf
 
 
 def heard(targets: Sequence[Targets], scope: Scope | None) -> list[Targets]:

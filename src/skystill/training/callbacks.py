@@ -39,6 +39,9 @@ class EMA(pl.Callback):
             self._average.load_state_dict(self._loaded)
         self._average.requires_grad_(False)
         pl_module.set_averaged(cast(Detector, self._average.module))
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The step that training goes on from; a checkpoint's count is back only now."""
         self._step = trainer.global_step
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:

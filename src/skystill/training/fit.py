@@ -29,6 +29,7 @@ from skystill.detectors.weights import PRESETS, create, load, save
 from skystill.distillation.distiller import inherit
 from skystill.distillation.methods import make_method
 from skystill.errors import ConfigError
+from skystill.evaluation.detections import save_detections
 from skystill.evaluation.errors import evaluate_errors
 from skystill.files import whole_file
 from skystill.training.callbacks import BestWeights, StepTimer
@@ -39,6 +40,7 @@ from skystill.training.loop import make_trainer, run_loop
 from skystill.training.precision import keep_depthwise_in_float32
 from skystill.training.recipe import Recipe
 from skystill.training.scoring import collect, typical_cost
+from skystill.training.settled import settled
 from skystill.training.task import Distill, Task, Train, freeze_stages
 from skystill.training.teachers import make_distiller, notes_of, open_teachers
 
@@ -62,7 +64,7 @@ def distill(recipe: Recipe, resume: bool = False) -> Path:
     """Trains the recipe's detector under its teachers. Returns the run folder."""
     if not recipe.teacher.weights:
         raise ConfigError("the recipe names no teacher. Give --teacher.weights '[teacher.safetensors]'.")
-    return _run(recipe, recipe.method.name, resume)
+    return _run(replace(recipe, method=settled(recipe.method)), recipe.method.name, resume)
 
 
 def _run(recipe: Recipe, method: str, resume: bool) -> Path:
@@ -134,8 +136,8 @@ def _task(recipe: Recipe, method: str, detector: Detector, data: DataModule) -> 
     teachers = open_teachers(recipe.teacher, data)
     if recipe.teacher.inherit:
         inherit(detector, teachers[0])
-    settled = make_method(recipe.method.name, recipe.method.settings, recipe.method.weights)
-    return Distill(recipe, make_distiller(recipe.teacher, detector, teachers, settled))
+    distilled = make_method(recipe.method.name, recipe.method.settings, recipe.method.weights)
+    return Distill(recipe, make_distiller(recipe.teacher, detector, teachers, distilled))
 
 
 def _finish(recipe: Recipe, method: str, folder: Path, task: Task, data: DataModule, figures: dict[str, Any]) -> None:
@@ -145,6 +147,8 @@ def _finish(recipe: Recipe, method: str, folder: Path, task: Task, data: DataMod
     device = next(detector.parameters()).device
     seen = {s: collect(detector, data, s, recipe.trainer.max_dets, device) for s in splits if s in data.datasets}
     scores = {split: found.compute() for split, found in seen.items()}
+    for split, found in seen.items():
+        save_detections(folder / f"detections_{split}.safetensors", found.detections, [t.name for t in found.targets])
     errors = {s: evaluate_errors(v.detections, v.targets, v.classes, v.max_dets).as_dict() for s, v in seen.items()}
     notes: dict[str, Any] = {
         split: {**found.summary(), "per_class": found.by_class()} for split, found in scores.items()

@@ -51,6 +51,7 @@ def fill_caches(
     not hold what the teacher says, or would grow too large; when views differ in size.
     """
     distiller.to(device)
+    data.pad_for(distiller.multiple)
     caches = []
     for teacher, folder in _folders(distiller, config):
         cache = _open(folder, distiller, teacher, config, data, device)
@@ -65,6 +66,7 @@ def missing_views(distiller: Distiller, config: TeacherConfig, data: DataModule,
 
     What is complete is checked against the live teacher. Errors: as `fill_caches` has them, before it fills any.
     """
+    data.pad_for(distiller.multiple)
     lacking = [
         _lacking(_open(folder, distiller, teacher, config, data, device), distiller, teacher, data, device)
         for teacher, folder in _folders(distiller, config)
@@ -182,5 +184,6 @@ def _key(distiller: Distiller, teacher: Detector, data: DataModule) -> dict[str,
         "count": _images(data),
         "replay": data.config.replay,
         "view_seed": data.view_seed,
+        "multiple": data.multiple,  # what views are padded to hangs on the student too
         **views,
     }
