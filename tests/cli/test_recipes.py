@@ -36,6 +36,30 @@ def test_a_name_of_its_own_is_kept(file: Path) -> None:
     assert parse(str(file), "--name", "boats").name == "boats"
 
 
+def test_a_teacher_that_comes_with_a_recipe_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = tmp_path / "house"
+    shipped, beside, recipe = house / "teachers" / "a.st", house / "recipes" / "b.st", house / "recipes" / "r.yaml"
+    for path in (shipped, beside):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    recipe.write_text("teacher: {weights: [teachers/a.st, b.st, c.st]}\n")
+    monkeypatch.chdir(tmp_path)
+    assert parse(str(recipe)).teacher.weights == [str(shipped), str(beside), "c.st"]
+    monkeypatch.chdir(house)
+    assert parse("recipes/r.yaml").teacher.weights[0] == "teachers/a.st"  # what is here comes first
+
+
+def test_every_option_is_described() -> None:
+    undescribed = [
+        action.dest
+        for action in recipe_parser("train", "Text.")._actions
+        if "." in action.dest and not (action.help or "").strip()
+    ]
+    assert undescribed == []
+
+
 def test_settings_merge_key_by_key_from_the_command_line(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text("method: {settings: {binding: lic, fade: [0.1, 0.2]}}\n")

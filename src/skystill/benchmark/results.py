@@ -168,7 +168,7 @@ def _summary(
 def _leader(result: dict[str, Any], split: str) -> dict[str, Any]:
     """The method of the highest mean AP, and its paired difference to every other at the seeds that both have."""
     methods = result["methods"]
-    best = max(methods, key=lambda label: methods[label]["ap"]["mean"], default=None)
+    best = max(methods, key=lambda label: (methods[label]["ap"]["mean"], label != ALONE), default=None)
     if best is None:
         return {}
     points = {

@@ -44,9 +44,19 @@ def parse_recipe(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Reci
         own = recipe.method.settings.get(name)
         recipe.method.settings[name] = {**(own if isinstance(own, dict) else {}), key: value}
     _check_settings(recipe)
-    if recipe.name is None and files:
-        recipe.name = Path(files[-1]).stem
+    if files:
+        recipe.name = recipe.name or Path(files[-1]).stem
+        recipe.teacher.weights = [_beside(path, Path(files[-1])) for path in recipe.teacher.weights]
     return recipe, space
+
+
+def _beside(weights: str, recipe: Path) -> str:
+    """Where a teacher lies that a recipe names: from here, beside the recipe, or in the folder above.
+
+    Teachers that come with the recipes' repository are named from its root, and a recipe may be used from anywhere.
+    """
+    places = [Path(weights), *(folder / weights for folder in (recipe.parent, recipe.resolve().parent.parent))]
+    return str(next((place for place in places if place.exists()), weights))
 
 
 def check_file(path: Path) -> str | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def create(preset: str, classes: Sequence[str], backbone_weights: str = "none", 
     Errors: ConfigError, WeightsError.
     """
     if preset not in PRESETS:
-        raise ConfigError(f"preset {preset!r} is unknown; the presets are {', '.join(PRESETS)}.")
+        close = "".join(f" Did you mean {one}?" for one in get_close_matches(preset, PRESETS, 1))
+        raise ConfigError(f"preset {preset!r} is unknown; the presets are {', '.join(PRESETS)}.{close}")
     start = PRESETS[preset]
     names = {f.name for f in fields(start)}
     family = next(name for name, (_, kind) in FAMILIES.items() if isinstance(start, kind))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from difflib import get_close_matches
 from typing import Any
 
 from skystill.distillation.combined import Combined
@@ -79,7 +80,10 @@ def _make(name: str, settings: dict[str, Any]) -> Method:
 
 def _known(name: str) -> type[Method]:
     if name not in METHODS:
-        raise ConfigError(f"method {name!r} is unknown; the methods are {', '.join(METHODS)}. Join several by +.")
+        close = "".join(f" Did you mean {one}?" for one in get_close_matches(name, METHODS, 1))
+        raise ConfigError(
+            f"method {name!r} is unknown; the methods are {', '.join(METHODS)}. Join several by +.{close}"
+        )
     return METHODS[name]
 
 

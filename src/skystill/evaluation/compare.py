@@ -104,36 +104,40 @@ def gap_closed(teacher: float, alone: float, distilled: float) -> float:
 
 
 def compare_table(runs: Sequence[Run], split: str = "test") -> Table:
-    """A terminal table: a row a run; the best of each figure stands out."""
+    """A terminal table: a row a run; the best of each figure stands out. A name that all runs share is its title."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"on {split}", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    for name in ("run", "method", "seed"):
+    names = [escape(str(run.metrics["name"])) for run in runs]
+    shared = names[0] if len(set(names)) == 1 else None
+    title = f"{shared}, {split} split" if shared else f"{split} split"
+    table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    for name in ("method", "seed") if shared else ("run", "method", "seed"):
         table.add_column(name, no_wrap=name != "run", overflow="fold")
     for title in (*FIGURES.values(), "s/step", "MiB"):
         table.add_column(title, justify="right")
     best = {name: max((run.figure(name, split) for run in runs), default=math.nan, key=_ranked) for name in FIGURES}
-    for run in runs:
-        cells = []
-        for name in FIGURES:
-            value = run.figure(name, split)
+    for name, run in zip(names, runs, strict=True):
+        cells = [] if shared else [name]
+        cells += [escape(str(run.metrics["method"])), str(run.metrics["seed"])]
+        for key in FIGURES:
+            value = run.figure(key, split)
             text = text_of(value)
-            cells.append(f"[bold]{text}[/]" if len(runs) > 1 and value == best[name] else text)
-        m = run.metrics
-        rest = [text_of(m.get("step_s", math.nan), 3), text_of(m.get("peak_mb", math.nan), 0)]
-        table.add_row(escape(str(m["name"])), escape(str(m["method"])), str(m["seed"]), *cells, *rest)
+            cells.append(f"[bold]{text}[/]" if len(runs) > 1 and value == best[key] else text)
+        rest = [text_of(run.metrics.get("step_s", math.nan), 3), text_of(run.metrics.get("peak_mb", math.nan), 0)]
+        table.add_row(*cells, *rest)
     return table
 
 
 def compare_markdown(runs: Sequence[Run], split: str = "test") -> str:
     """The same table as Markdown."""
-    head = ["run", "method", "seed", *FIGURES.values(), "s/step"]
+    head = ["run", "method", "seed", *FIGURES.values(), "s/step", "MiB"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 3 + "--:|" * (len(head) - 3)]
     for run in runs:
         m = run.metrics
-        cells = [text_of(run.figure(name, split)) for name in FIGURES] + [text_of(m.get("step_s", math.nan), 3)]
+        cells = [text_of(run.figure(name, split)) for name in FIGURES]
+        cells += [text_of(m.get("step_s", math.nan), 3), text_of(m.get("peak_mb", math.nan), 0)]
         lines.append("| " + " | ".join([str(m["name"]), str(m["method"]), str(m["seed"]), *cells]) + " |")
     return "\n".join(lines) + "\n"
 

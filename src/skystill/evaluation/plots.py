@@ -213,8 +213,8 @@ def cost_scatter(points: Mapping[str, tuple[float, float]], cost: str, score: st
         for i, (name, (x, y)) in enumerate(points.items()):
             axes.plot(x, y, "o", color=PALETTE[i % 7], ms=6)
             axes.annotate(name, (x, y), xytext=(6, 3), textcoords="offset points", fontsize=8)
-        axes.set(xlabel=cost, ylabel=score, xlim=(0, None))
         axes.margins(x=0.15, y=0.15)
+        axes.set(xlabel=cost, ylabel=score, xlim=(0, None), ylim=(0, None))
     return figure
 
 

