@@ -58,6 +58,12 @@ def test_methods_and_seeds_are_compared_and_the_command_can_be_repeated(
     assert main(words) == 0  # nothing to do but to score
     assert "4 of 4 runs are there already" in capfd.readouterr().out
     assert (out / "two_at_once-seed1" / "metrics.json").stat().st_mtime_ns == before
+    for name in ("student.safetensors", "detections_test.safetensors"):  # the figures alone are kept
+        (out / "two_at_once-seed1" / name).unlink()
+    assert main(words) == 0
+    kept = json.loads((out / "benchmark.json").read_text())
+    assert "gain_images" not in kept["methods"]["two at once"]
+    assert kept["methods"]["two at once"]["gain"] == found["gain"]
     (out / "two_at_once-seed1" / "metrics.json").write_text("{")
     assert main(words) == 2
     assert "metrics.json: damaged, or not what training writes" in capfd.readouterr().err

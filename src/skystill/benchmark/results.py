@@ -116,11 +116,16 @@ def _samples(data: DataModule, split: Split) -> Iterable[Any]:
     return (dataset[index] for index in range(len(dataset)))
 
 
-def _detections(job: Job, data: DataModule, split: Split, truth: Sequence[Targets]) -> list[Detections]:
-    """The run's detections on the split, from its folder; runs of older versions kept none, so they are made again."""
+def _detections(job: Job, data: DataModule, split: Split, truth: Sequence[Targets]) -> list[Detections] | None:
+    """The run's detections on the split, from its folder, or made by its student.
+
+    None where the folder holds neither: of a run of another machine mostly the figures alone are kept.
+    """
     path, names = job.folder / f"detections_{split}.safetensors", [t.name for t in truth]
     if path.is_file():
         return load_detections(path, names)
+    if not (job.folder / "student.safetensors").is_file():
+        return None
     found = collect(load(job.folder / "student.safetensors"), data, split, job.recipe.trainer.max_dets).detections
     try:
         save_detections(path, found, names)
@@ -133,7 +138,7 @@ def _summary(
     mine: Sequence[Job],
     done: Sequence[Job],
     metrics: dict[Job, dict[str, Any]],
-    seen: dict[Job, list[Detections]],
+    seen: dict[Job, list[Detections] | None],
     truth: Sequence[Targets],
     data: DataModule,
     split: Split,
@@ -157,10 +162,12 @@ def _summary(
         return found
     before, after = ([metrics[job][split]["ap"] for job in side] for side in zip(*pairs, strict=True))
     found["gain"] = paired_interval(before, after).as_dict()
-    one, other = ([seen[job] for job in side] for side in zip(*pairs, strict=True))
+    kept = [(one, other) for a, b in pairs if (one := seen[a]) is not None and (other := seen[b]) is not None]
     most, group = mine[0].recipe.trainer.max_dets, data.config.group
-    flights = None if group is None else [flight_of(image.name, group) for image in truth]
-    found["gain_images"] = bootstrap_ap(one, other, truth, data.classes, max_dets=most, groups=flights).as_dict()
+    if len(kept) == len(pairs):
+        flights = None if group is None else [flight_of(image.name, group) for image in truth]
+        less, more = [one for one, _ in kept], [other for _, other in kept]
+        found["gain_images"] = bootstrap_ap(less, more, truth, data.classes, max_dets=most, groups=flights).as_dict()
     found["gap_closed"] = _number(gap_closed(teacher, statistics.mean(before), statistics.mean(after)))
     return found
 
@@ -185,11 +192,13 @@ def _leader(result: dict[str, Any], split: str) -> dict[str, Any]:
 
 
 def _breakdown(
-    job: Job, scores: dict[str, Any], seen: Sequence[Detections], truth: Sequence[Targets], data: DataModule
+    job: Job, scores: dict[str, Any], seen: Sequence[Detections] | None, truth: Sequence[Targets], data: DataModule
 ) -> ErrorBreakdown:
     """As the run stored it; runs of older versions did not."""
     if "errors" in scores:
         return ErrorBreakdown.from_dict(scores["errors"])
+    if seen is None:
+        raise DataError(f"{job.folder}: holds neither errors nor a student to find them with. Train it again.")
     return evaluate_errors(seen, truth, data.classes, job.recipe.trainer.max_dets)
 
 

@@ -108,7 +108,7 @@ def _points(mean: float | None, std: float | None = None) -> list[str]:
 def _gain(found: dict[str, Any]) -> list[str]:
     if "gain" not in found:
         return ["", "", "", ""]
-    seeds, images = found["gain"], found["gain_images"]
+    seeds, images = found["gain"], found.get("gain_images", {"low": None, "high": None})
     return [
         _signed(seeds["mean"]),
         _interval(seeds["t_low"], seeds["t_high"]),
