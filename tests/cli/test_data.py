@@ -1,9 +1,11 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from skystill.cli.data import convert, inspect, split, synth
+from skystill.cli.main import main
 from skystill.data.formats import read_annotations
 from skystill.data.synthetic import CLASSES, render
 
@@ -35,3 +37,63 @@ def test_the_verbs_work_on_each_others_output(tmp_path: Path, capsys: pytest.Cap
     inspect(source, out=str(tmp_path / "look"), kind="obb", pictures=4)
     assert "6 images" in capsys.readouterr().out
     assert {p.name for p in (tmp_path / "look").iterdir()} == {"sheet.png", "summary.json"}
+
+
+def test_what_is_printed_has_no_empty_line_and_counts_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    synth(str(tmp_path), scenes=1, size=64)
+    told = capsys.readouterr()
+    objects = len(render(0, size=64).boxes)
+    assert told.out == f"wrote {tmp_path}/train.json: 1 image, {objects} objects, {len(CLASSES)} classes\n"
+    assert told.err == ""
+    truth = json.loads((tmp_path / "train.json").read_text())
+    truth["categories"] = truth["categories"][:1]
+    truth["annotations"] = [truth["annotations"][0] | {"category_id": 1}]
+    (tmp_path / "one.json").write_text(json.dumps(truth))
+    convert(str(tmp_path / "one.json"), str(tmp_path / "out"), "coco")
+    assert capsys.readouterr().out.endswith(": 1 image, 1 object, 1 class\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--scenes", "-1"], "--scenes is -1. Give at least 1."),
+        (["--scenes", "0"], "--scenes is 0. Give at least 1."),
+        (["--format", "kitti"], "format 'kitti' is unknown. Choose one of coco, dota, yolo, voc."),
+        (["--size", "8"], "synthetic scene: index 0, seed 0 and size 8 cannot work."),
+    ],
+)
+def test_synth_refuses_before_it_writes(
+    words: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "synth", str(tmp_path / "out"), *words]) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith(f"skystill: {line}")
+    assert (told.err.count("\n"), told.out) == (1, "")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("verb", [["inspect"], ["convert", "out", "coco"], ["split", "out", "{a: 0.5, b: 0.5}"]])
+def test_annotations_without_images_are_refused(
+    verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "empty.json"
+    path.write_text('{"images": [], "annotations": [], "categories": []}')
+    assert main(["data", verb[0], str(path), *verb[1:]]) == 2
+    told = capsys.readouterr()
+    assert (told.err, told.out) == (f"skystill: {path} lists no images. Give annotations that do.\n", "")
+
+
+def test_oriented_voc_is_inspected_upright_and_its_order_of_classes_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    synth(str(tmp_path), scenes=4, size=128, format="voc", kind="obb")
+    capsys.readouterr()
+    assert main(["data", "inspect", str(tmp_path / "ImageSets" / "Main" / "train.txt")]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("4 images")
+    assert "note: classes, sorted by name: " in out
+    order = json.dumps(CLASSES)
+    assert main(["data", "inspect", str(tmp_path / "ImageSets" / "Main" / "train.txt"), "--classes", order]) == 0
+    assert "sorted by name" not in capsys.readouterr().out

@@ -95,7 +95,22 @@ def test_any_boxes_survive(format: str, tmp_path: Path, boxes: list[tuple[float,
     same(truth, read_annotations(write(truth, format, tmp_path), format, classes=CLASSES))
 
 
-@pytest.mark.parametrize("format", ["dota", "yolo", "coco"])
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_order_of_classes_is_told_where_nobody_gave_it(format: str, tmp_path: Path) -> None:
+    place = write(make(tmp_path, "hbb", HBB), format, tmp_path)
+    note = "classes, sorted by name: plane, ship, storage tank"
+    assert [n.startswith(note) for n in read_annotations(place).notes] == [True] * (format in ("dota", "voc"))
+    assert not read_annotations(place, classes=CLASSES).notes
+
+
+@pytest.mark.parametrize("format", ["dota", "voc"])
+def test_one_class_has_no_order_to_tell(format: str, tmp_path: Path) -> None:
+    place = write(make(tmp_path, "hbb", {"a": HBB["a"][:1]}), format, tmp_path)
+    found = read_annotations(place)
+    assert (found.classes, found.notes) == (("plane",), [])
+
+
+@pytest.mark.parametrize("format", FORMATS)
 def test_oriented_files_give_upright_boxes_around_the_corners(format: str, tmp_path: Path) -> None:
     place = write(make(tmp_path, "obb", OBB), format, tmp_path)
     record = next(r for r in read_annotations(place, classes=CLASSES).records if r.image.stem == "a")
@@ -185,8 +200,11 @@ def test_dota_by_hand(header: str, tmp_path: Path) -> None:
     assert record.difficult.tolist() == [True, False, False]
     assert record.boxes[0].tolist() == [1, 1, 5, 1, 5, 5, 1, 5]
     assert [r.image.stem for r in found.records] == ["a", "b", "empty"]
-    assert len(found.notes) == 1
-    assert "2 image(s) have no label file" in found.notes[0]
+    assert found.notes == [
+        "2 image(s) have no label file and count as empty",
+        "classes, sorted by name: bridge, large vehicle, ship; "
+        "--classes '[bridge, large vehicle, ship]' sets their order (in recipes data.classes)",
+    ]
 
 
 def yolo(folder: Path, names: str = "names: {0: ship, 1: plane}", text: str = "1 0.5 0.5 0.25 0.5\n") -> Path:
@@ -255,6 +273,20 @@ def test_voc_by_hand_counts_pixels_from_one(annotations: str, tmp_path: Path) ->
     assert record.boxes.tolist() == [[0, 10, 64, 20], [2, 4, 3, 5]]
     assert record.labels.tolist() == [1, 0]
     assert record.difficult.tolist() == [True, False]
+
+
+def test_voc_upright_boxes_come_before_those_around_oriented_ones(tmp_path: Path) -> None:
+    points = zip(
+        ("left_top", "right_top", "right_bottom", "left_bottom"), ((9, 2), (12, 5), (9, 8), (6, 5)), strict=True
+    )
+    oriented = "".join(f"<x_{name}>{x}</x_{name}><y_{name}>{y}</y_{name}>" for name, (x, y) in points)
+    both = VOC.replace("</bndbox>", f"</bndbox><robndbox>{oriented}</robndbox>", 1)
+    alone = both.replace(
+        "</object></annotation>",
+        f"</object><object><name>car</name><robndbox>{oriented}</robndbox></object></annotation>",
+    )
+    record = read_annotations(voc(tmp_path, alone)).records[0]
+    assert record.boxes.tolist() == [[0, 10, 64, 20], [2, 4, 3, 5], [6, 2, 12, 8]]
 
 
 def test_voc_images_may_lie_in_two_folders_as_in_dior(tmp_path: Path) -> None:

@@ -78,10 +78,10 @@ def annotation(**changes: object) -> str:
         (annotation(bbox=[1, 2, 3]), ["annotation id 5", "4 numbers"]),
         (annotation(bbox=[1, 2, 3, "x"]), ["annotation id 5", "4 numbers"]),
         (annotation(bbox=None), ["annotation id 5", "4 numbers"]),
-        (annotation(bbox=[1, 2, math.nan, 4]), ["image id 1 box 0", "no numbers"]),
-        (annotation(bbox=[1, 2, 0, 4]), ["image id 1 box 0", "no area", "fix=true"]),
-        (annotation(bbox=[1, 2, -3, 4]), ["image id 1 box 0", "no area"]),
-        (annotation(bbox=[70, 2, 3, 4]), ["image id 1 box 0", "outside its image of 64 x 48"]),
+        (annotation(bbox=[1, 2, math.nan, 4]), ["image id 1 (a.png) annotation id 5", "no numbers"]),
+        (annotation(bbox=[1, 2, 0, 4]), ["image id 1 (a.png) annotation id 5", "no area", "--fix true"]),
+        (annotation(bbox=[1, 2, -3, 4]), ["image id 1 (a.png) annotation id 5", "no area"]),
+        (annotation(bbox=[70, 2, 3, 4]), ["image id 1 (a.png) annotation id 5", "outside its image of 64 x 48"]),
     ],
 )
 def test_coco(text: str, parts: list[str], room: Path) -> None:
@@ -107,9 +107,9 @@ def test_coco_without_polygon_cannot_be_oriented(room: Path) -> None:
         (changed(), ["line 1", "COCO"]),
         ("0 0.5 0.5 0.1 0.1\n", ["line 1", "YOLO"]),
         ("0 0.5 0.5 0.1 0.1 0.2 0.2 0.3 0.3\n", ["line 1", "YOLO"]),
-        ("nan 1 5 1 5 5 1 5 ship 0\n", ["a.txt box 0", "no numbers"]),
-        ("1 1 1 1 1 1 1 1 ship 0\n", ["a.txt box 0", "no area"]),
-        (f"{BOX} ship 0\n90 1 95 1 95 5 90 5 ship 0\n", ["a.txt box 1", "outside"]),
+        ("nan 1 5 1 5 5 1 5 ship 0\n", ["a.txt line 1", "no numbers"]),
+        ("1 1 1 1 1 1 1 1 ship 0\n", ["a.txt line 1", "no area"]),
+        (f"{BOX} ship 0\n90 1 95 1 95 5 90 5 ship 0\n", ["a.txt line 2", "outside"]),
     ],
 )
 def test_dota(text: str, parts: list[str], room: Path) -> None:
@@ -129,9 +129,9 @@ def test_dota(text: str, parts: list[str], room: Path) -> None:
         (f"{BOX} ship 0\n", ["line 1", "DOTA"]),
         (XML, ["line 1", "VOC"]),
         (changed(), ["line 1", "COCO"]),
-        ("0 nan 0.5 0.1 0.1\n", ["a.txt box 0", "no numbers"]),
-        ("0 0.5 0.5 0 0.1\n", ["a.txt box 0", "no area"]),
-        ("0 1.5 0.5 0.1 0.1\n", ["a.txt box 0", "outside"]),
+        ("0 nan 0.5 0.1 0.1\n", ["a.txt line 1", "no numbers"]),
+        ("0 0.5 0.5 0 0.1\n", ["a.txt line 1", "no area"]),
+        ("0 1.5 0.5 0.1 0.1\n", ["a.txt line 1", "outside"]),
     ],
 )
 def test_yolo(text: str, parts: list[str], room: Path) -> None:
@@ -181,8 +181,8 @@ def test_data_yaml_is_not_given_other_classes(room: Path) -> None:
         (XML.replace("<name>ship</name>", ""), ["object 1", "name is missing"]),
         (XML.replace("<xmax>5</xmax>", ""), ["object 1", "xmin ymin xmax ymax"]),
         (XML.replace("<xmax>5", "<xmax>five"), ["object 1", "xmin ymin xmax ymax"]),
-        (XML.replace("<xmax>5", "<xmax>0"), ["a.xml box 0", "no area"]),
-        (XML.replace("<xmin>1", "<xmin>nan"), ["a.xml box 0", "no numbers"]),
+        (XML.replace("<xmax>5", "<xmax>0"), ["a.xml object 1", "no area"]),
+        (XML.replace("<xmin>1", "<xmin>nan"), ["a.xml object 1", "no numbers"]),
     ],
 )
 def test_voc(text: str, parts: list[str], room: Path) -> None:
@@ -204,6 +204,37 @@ def test_labels_without_image(format: str, name: str, text: str, room: Path) -> 
     fails("folder of images", path=room / "labels", format=format, classes=["ship"], images=room / "nowhere")
 
 
+def test_dropped_boxes_are_named_as_the_file_names_them(room: Path) -> None:
+    (room / "truth.json").write_text(annotation(bbox=[1, 2, 0, 4]))
+    found = read_annotations(room / "truth.json", fix=True)
+    assert found.notes[0].startswith(f"1 box(es) were dropped; the first: {room}/truth.json image id 1 (a.png) annotat")
+    (room / "labels" / "a.txt").write_text(f"{BOX} ship 0\n\n1 1 1 1 1 1 1 1 ship 0\n")
+    found = read_annotations(room / "labels", "dota", fix=True)
+    assert "a.txt line 3 has no area" in found.notes[0]
+    assert len(found.records[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("format", "name", "text"), [("dota", "a.txt", ""), ("yolo", "a.txt", ""), ("voc", "a.xml", XML)]
+)
+def test_without_images_the_option_is_named(format: str, name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "here" / "labels").mkdir(parents=True)
+    (tmp_path / "here" / "labels" / name).write_text(text)
+    mend = "Give it with --images FOLDER"
+    fails("no folder of images", mend, path=tmp_path / "here" / "labels", format=format, classes=["ship"])
+
+
+def test_the_folders_inside_that_hold_labels_are_named(room: Path) -> None:
+    labels = room / "labelTxt"
+    labels.mkdir()
+    fails(f"{labels} holds no .txt file. Give the folder of DOTA labels", path=room)
+    for split in ("val", "train"):
+        (labels / split).mkdir()
+        (labels / split / "a.txt").write_text(f"{BOX} ship 0\n")
+    fails(f"{labels} holds no .txt file. Give {labels}/train or {labels}/val.", path=room)
+    fails("Perhaps you mean train or val in it.", path=labels)
+
+
 def test_two_images_of_one_name(room: Path) -> None:
     Image.new("RGB", (64, 48)).save(room / "images" / "a.jpg")
     (room / "labels" / "a.txt").write_text("")
@@ -219,7 +250,7 @@ def test_guessing_fails_in_one_line(room: Path) -> None:
     fails("unknown", "coco, dota, yolo, voc", path=room, format="kitti")
     fails("does not exist", path=room / "nowhere")
     (room / "truth.json").write_text(changed())
-    fails("looks like none of the formats", "truth.json", path=room)
+    fails("looks like none of the formats", "--format NAME", "truth.json", path=room)
     fails("looks like none", path=room / "images" / "a.png")
 
 

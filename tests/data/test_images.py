@@ -123,7 +123,7 @@ def test_pixels_without_a_clear_white_ask_for_it(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.full((3, 4), 300.0, dtype=np.float32))
     fails(path, "floats beyond 1", "white")
-    fails(path, "white=0", white=0)
+    fails(path, "white is 0,", white=0)
     tifffile.imwrite(path, np.zeros((3, 4), dtype=np.complex64))
     fails(path, "complex64")
     tifffile.imwrite(path, np.zeros((2, 3, 4, 5), dtype=np.uint8), photometric="minisblack")
@@ -145,5 +145,5 @@ def test_bands() -> None:
     assert to_bands(colour, 3) is colour
     assert to_bands(colour, 1).unique().tolist() == [117]  # 0.587 * 200, rounded
     assert to_bands(colour / 255, 1).dtype == torch.float32
-    with pytest.raises(DataError, match=r"image a.tif has 5 band\(s\) where 3 are expected. Set bands=5"):
+    with pytest.raises(DataError, match=r"image a.tif has 5 band\(s\) where 3 are expected. Train with --data.bands 5"):
         to_bands(torch.zeros(5, 2, 2), 3, "a.tif")

@@ -7,7 +7,8 @@ from PIL import Image
 
 from skystill.data.annotations import Annotations, Record
 from skystill.data.inspect import print_tables, summarize, write_json
-from skystill.data.sheet import chosen, color, draw_sheet
+from skystill.data.palette import colour
+from skystill.data.sheet import chosen, draw_sheet
 from skystill.kinds import BoxKind
 
 
@@ -86,6 +87,18 @@ def test_a_data_set_without_anything_is_summarized_too(tmp_path: Path) -> None:
     assert draw_sheet(nothing, summary, tmp_path / "sheet.png").is_file()
 
 
+def test_images_without_objects_get_a_line_instead_of_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = Annotations(("car", "ship"), data(tmp_path).records[1:], notes=["a reader's note"])
+    print_tables(summarize(bare))
+    assert capsys.readouterr().out.splitlines() == [
+        "1 image (1 without objects), 0 objects, 0 ignored, hbb",
+        "no objects to count or measure; the classes are car, ship",
+        "note: a reader's note",
+    ]
+
+
 def test_the_sheet_shows_boxes_in_their_class_colour(tmp_path: Path) -> None:
     annotations = data(tmp_path)
     bare = Annotations(annotations.classes, [record(tmp_path / "a.png", [], [])])
@@ -93,7 +106,7 @@ def test_the_sheet_shows_boxes_in_their_class_colour(tmp_path: Path) -> None:
     for subject in (annotations, bare):
         path = draw_sheet(subject, summarize(annotations), tmp_path / "sheet.png")
         both.append(np.asarray(Image.open(path).convert("RGB"))[450:])
-    ship = np.array([int(color(1)[i : i + 2], 16) for i in (1, 3, 5)])
+    ship = np.array([int(colour(1)[i : i + 2], 16) for i in (1, 3, 5)])
     with_boxes, without = ((np.abs(sheet.astype(int) - ship).sum(-1) < 30).sum() for sheet in both)
     assert with_boxes > 50 > without
     assert [p.name for p in tmp_path.glob(".*")] == []
@@ -114,5 +127,15 @@ def test_every_class_comes_up_on_the_sheet(tmp_path: Path) -> None:
     assert len({id(r) for r in picked}) == 4
 
 
+def test_the_bars_of_classes_have_the_colours_of_the_boxes(tmp_path: Path) -> None:
+    """The sheet's own pixels, in the half without pictures, of a class that the paper's white could hide."""
+    annotations = data(tmp_path)
+    path = draw_sheet(annotations, summarize(annotations), tmp_path / "sheet.png", count=0)
+    pixels = np.asarray(Image.open(path).convert("RGB"))[:400]
+    for label in (0, 1):
+        wanted = [int(colour(label)[i : i + 2], 16) for i in (1, 3, 5)]
+        assert (pixels == wanted).all(-1).sum() > 1000
+
+
 def test_colours_differ() -> None:
-    assert len({color(label) for label in range(40)}) == 40
+    assert len({colour(label) for label in range(40)}) == 40

@@ -63,8 +63,9 @@ def test_faults_are_named_before_anything_is_written(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(ConfigError, match="'kitti' is unknown"):
         write_dataset(source, out, "kitti")
-    with pytest.raises(ConfigError, match="YOLO"):
-        write_dataset(source, out, "yolo")
+    for format in ("dota", "yolo", "voc"):
+        with pytest.raises(ConfigError, match=rf"{format.upper()} pairs images .* --place_images copy or link"):
+            write_dataset(source, out, format)
     twins = Annotations(source.classes, source.records + make(tmp_path / "two", "a.png").records)
     with pytest.raises(DataError, match="would share one place"):
         write_dataset(twins, out, "coco", "train", "copy")

@@ -9,9 +9,11 @@ import pytest
 import torch
 from PIL import Image, ImageColor
 
+from skystill.data import sheet
+from skystill.data.palette import COLOURS
 from skystill.errors import DataError
 from skystill.evaluation import draw as room
-from skystill.evaluation.draw import COLOURS, draw, picture_data_uri, side_by_side, to_picture
+from skystill.evaluation.draw import draw, picture_data_uri, side_by_side, to_picture
 from skystill.structures import Detections, Targets
 
 CLASSES = ["ship", "plane"]
@@ -56,6 +58,13 @@ def test_an_oriented_box_lies_on_its_pixels():
     assert picture.getpixel((x, y)) == (128, 128, 128)
 
 
+def test_a_class_has_the_colour_that_the_sheet_of_inspect_gives_it():
+    classes = [str(label) for label in range(12)]
+    for label in range(12):
+        picture = draw(GREY, one([60.0, 80.0, 120.0, 200.0], label=label), classes)
+        assert picture.getpixel((120, 280)) == rgb(sheet.colour(label))
+
+
 def test_large_images_keep_their_size():
     assert draw(np.zeros((600, 900, 3), dtype=np.uint8), one([10.0, 10.0, 50.0, 50.0]), CLASSES).size == (900, 600)
 
@@ -70,7 +79,7 @@ def test_texts_name_class_and_score(monkeypatch):
     texts = written(monkeypatch)
     draw(GREY, one([60.0, 80.0, 120.0, 200.0], label=1), CLASSES)
     draw(GREY, Targets(torch.tensor([[60.0, 80.0, 120.0, 200.0]]), torch.tensor([0])), CLASSES)
-    assert texts == ["plane 87", "ship"]
+    assert texts == ["plane 0.87", "ship"]
 
 
 def test_texts_never_hide_each_other_and_the_best_score_comes_first(monkeypatch):
@@ -78,7 +87,7 @@ def test_texts_never_hide_each_other_and_the_best_score_comes_first(monkeypatch)
     boxes = torch.tensor([[60.0, 80.0, 120.0, 100.0]] * 5)
     found = Detections(boxes, torch.tensor([0.1, 0.9, 0.5, 0.3, 0.2]), torch.zeros(5, dtype=torch.int64))
     draw(GREY, found, CLASSES)
-    assert texts == ["ship 90", "ship 50"]  # one above the boxes, one below
+    assert texts == ["ship 0.90", "ship 0.50"]  # one above the boxes, one below
 
 
 def test_ignored_objects_are_grey():
@@ -126,7 +135,7 @@ def test_side_by_side_puts_each_set_on_its_own_image(monkeypatch):
     assert sheet.getpixel((left + 40, top + 280)) == rgb(COLOURS[1])
     assert sheet.getpixel((40, top + 280)) == (128, 128, 128)
     assert sheet.getpixel((left + 120, top + 280)) == (128, 128, 128)
-    assert texts == ["truth  (1)", "alone  (1)", "87", "ship", "plane", "ignored"]
+    assert texts == ["truth  (1)", "alone  (1)", "0.87", "ship", "plane", "ignored"]
 
 
 def test_a_legend_that_does_not_fit_ends_in_dots(monkeypatch):

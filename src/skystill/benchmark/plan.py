@@ -11,7 +11,6 @@ import yaml
 
 from skystill.errors import ConfigError
 from skystill.training.recipe import MethodConfig, Recipe
-from skystill.training.settled import settled
 
 ALONE = "alone"
 
@@ -56,6 +55,8 @@ def make_jobs(recipe: Recipe, variants: Mapping[str, MethodConfig], seeds: Seque
             "teacher.cache holds the views of one seed, and several seeds are to run. Give data.view_seed, e.g. "
             "--data.view_seed 0: all runs see the same views then, in an order of their own."
         )
+    from skystill.training.settled import settled  # which loads torch, and a misspelt option needs none
+
     names = _folder_names(variants)
     jobs = []
     for seed in seeds:

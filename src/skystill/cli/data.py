@@ -9,6 +9,8 @@ import numpy as np
 from skystill.data.annotations import Annotations, Record
 from skystill.data.formats import read_annotations
 from skystill.data.layout import Placing, image_folder, write_dataset
+from skystill.data.words import counted
+from skystill.errors import ConfigError, DataError
 from skystill.kinds import BoxKind
 
 
@@ -36,13 +38,14 @@ def convert(
         to: Format to write: coco, dota, yolo or voc.
         format: Format of the source; guessed when left out.
         images: Folder of the source's images; looked for around the annotations when left out.
-        classes: Class names in label order. DOTA and VOC list none, so give the same for every subset.
+        classes: Class names in label order, such as '[person, car]'. DOTA and VOC list none, so give the same for every
+            subset.
         subset: Name of the part, for file and folder names: train, val, test.
-        place_images: Leave the images where they are, copy them into the destination, or link to them.
+        place_images: Leave the images where they are (COCO alone can), copy them into the destination, or link to them.
         kind: hbb for upright boxes, obb for oriented ones. Upright boxes are drawn around oriented ones.
         fix: Drop boxes without area, outside their image or with broken coordinates instead of stopping.
     """
-    annotations = read_annotations(source, format, images, classes, kind, fix)
+    annotations = _read(source, format, images, classes, kind, fix)
     path = write_dataset(annotations, destination, to, subset, place_images)
     _report(annotations, path)
 
@@ -68,7 +71,7 @@ def inspect(
         out: Folder for sheet.png and summary.json; only tables are printed when left out.
         format: Format of the source; guessed when left out.
         images: Folder of the images; looked for around the annotations when left out.
-        classes: Class names in label order.
+        classes: Class names in label order, such as '[person, car]'.
         kind: hbb for upright boxes, obb for oriented ones.
         fix: Drop boxes that cannot be instead of stopping at the first.
         pictures: How many pictures the sheet shows.
@@ -77,7 +80,7 @@ def inspect(
     from skystill.data.inspect import print_tables, summarize, write_json
     from skystill.data.sheet import draw_sheet
 
-    annotations = read_annotations(source, format, images, classes, kind, fix)
+    annotations = _read(source, format, images, classes, kind, fix)
     summary = summarize(annotations)
     print_tables(summary)
     if out is not None:
@@ -112,14 +115,14 @@ def split(
         to: Format to write: coco, dota, yolo or voc.
         format: Format of the source; guessed when left out.
         images: Folder of the source's images; looked for around the annotations when left out.
-        classes: Class names in label order.
-        place_images: Leave the images where they are, copy them into the destination, or link to them.
+        classes: Class names in label order, such as '[person, car]'.
+        place_images: Leave the images where they are (COCO alone can), copy them into the destination, or link to them.
         kind: hbb for upright boxes, obb for oriented ones.
         fix: Drop boxes that cannot be instead of stopping at the first.
     """
     from skystill.data.split import split as parts_of
 
-    annotations = read_annotations(source, format, images, classes, kind, fix)
+    annotations = _read(source, format, images, classes, kind, fix)
     for name, part in parts_of(annotations, fractions, group, seed).items():
         _report(part, write_dataset(part, destination, to, name, place_images))
     for note in annotations.notes:
@@ -140,7 +143,7 @@ def synth(
 
     Args:
         destination: Folder to write into.
-        scenes: How many scenes.
+        scenes: How many scenes, at least 1.
         size: Width and height of a scene in pixels.
         seed: The same seed gives the same scenes.
         format: Format of the annotations: coco, dota, yolo or voc.
@@ -153,12 +156,26 @@ def synth(
 
     from skystill.data.synthetic import CLASSES
 
+    if scenes < 1:
+        raise ConfigError(f"--scenes is {scenes}. Give at least 1.")
     folder = image_folder(Path(destination), format, subset)
-    folder.mkdir(parents=True, exist_ok=True)
-    numbers = track(range(first, first + scenes), "drawing", console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    numbers = track(  # which leaves an empty line where it cannot erase its bar
+        range(first, first + scenes), "drawing", console=console, transient=True, disable=not console.is_terminal
+    )
     records = [_scene(index, seed, size, kind, folder / f"scene_{index:06d}.png") for index in numbers]
     annotations = Annotations(CLASSES, records, kind)
     _report(annotations, write_dataset(annotations, destination, format, subset, "copy"))
+
+
+def _read(
+    source: str, format: str | None, images: str | None, classes: list[str] | None, kind: BoxKind, fix: bool
+) -> Annotations:
+    """`read_annotations`, refusing what lists no image."""
+    annotations = read_annotations(source, format, images, classes, kind, fix)
+    if not len(annotations):
+        raise DataError(f"{source} lists no images. Give annotations that do.")
+    return annotations
 
 
 def _scene(index: int, seed: int, size: int, kind: BoxKind, path: Path) -> Record:
@@ -167,6 +184,7 @@ def _scene(index: int, seed: int, size: int, kind: BoxKind, path: Path) -> Recor
     from skystill.data.synthetic import render
 
     scene = render(index, seed=seed, size=size)
+    path.parent.mkdir(parents=True, exist_ok=True)  # after render, which refuses what cannot be drawn
     Image.fromarray(scene.image).save(path)
     boxes = (scene.boxes if kind == "hbb" else scene.corners).astype(np.float64)
     flags = np.zeros((2, len(boxes)), dtype=np.bool_)
@@ -175,7 +193,7 @@ def _scene(index: int, seed: int, size: int, kind: BoxKind, path: Path) -> Recor
 
 
 def _report(annotations: Annotations, path: Path) -> None:
-    objects = sum(map(len, annotations.records))
-    print(f"wrote {path}: {len(annotations)} images, {objects} objects, {len(annotations.classes)} classes")
+    images, objects = counted(len(annotations), "image"), counted(sum(map(len, annotations.records)), "object")
+    print(f"wrote {path}: {images}, {objects}, {counted(len(annotations.classes), 'class', 'classes')}")
     for note in annotations.notes:
         print(f"note: {note}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,8 @@ class Record:
     x2 y2 for HBB or (M, 8) four corners x y in drawing order for OBB, float64 pixels. labels: (M,) int64 index into
     the classes.
     crowd: (M,) bool, COCO's iscrowd. difficult: (M,) bool, VOC's and DOTA's flag.
-    source: where the annotation was read (file, or file and image id), for messages.
+    source: where the annotation was read (file, or file and image id), for messages. names: (M,) what the file calls
+    each object ("line 3", "annotation id 7"), for messages; empty when unknown.
     """
 
     image: Path
@@ -30,9 +32,14 @@ class Record:
     crowd: NDArray[np.bool_]
     difficult: NDArray[np.bool_]
     source: str = ""
+    names: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def place(self, index: int) -> str:
+        """Where an object was read, for messages."""
+        return f"{self.source} {self.names[index] if self.names else f'box {index}'}"
 
     @property
     def ignore(self) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from skystill.data.annotations import Annotations, Record
 from skystill.errors import DataError
 
 _SLACK = 0.01  # pixels: overhang from rounding on disk is clipped without a note
-_MEND = "Correct the file, or drop such boxes with fix=true."
+_MEND = "Correct the file, or drop such boxes with --fix true (in recipes data.fix: true)."
 
 
 def clean(annotations: Annotations, fix: bool = False) -> Annotations:
@@ -21,7 +21,8 @@ def clean(annotations: Annotations, fix: bool = False) -> Annotations:
 
     A horizontal box that reaches beyond its image is clipped, with a note; an oriented one keeps its shape. A box with
     coordinates that are no numbers, without area or wholly outside its image raises DataError with the file and the
-    box's index, or is dropped with a note when `fix` is true. Images of unknown size (0) are not checked for outside.
+    object's place in it, or is dropped with a note when `fix` is true. Images of unknown size (0) are not checked for
+    outside. The result holds no names of objects.
     """
     clipped = _Tally("reached beyond the image and were clipped")
     dropped = _Tally("were dropped")
@@ -31,10 +32,11 @@ def clean(annotations: Annotations, fix: bool = False) -> Annotations:
         bad = {**_outside(record), **_without_area(record), **_no_number(record)}
         for index, reason in bad.items():
             if not fix:
-                raise DataError(f"{record.source} box {index} {reason}. {_MEND}")
+                raise DataError(f"{record.place(index)} {reason}. {_MEND}")
             dropped.add(record, index, reason)
         keep = np.setdiff1d(np.arange(len(record)), list(bad))
-        records.append(_take(record, keep) if bad else record)
+        record = _take(record, keep) if bad else record
+        records.append(replace(record, names=()))  # no message about a single object comes after this
     notes = [*annotations.notes, *clipped.note(), *dropped.note()]
     return Annotations(annotations.classes, records, annotations.kind, notes)
 
@@ -47,7 +49,7 @@ class _Tally:
 
     def add(self, record: Record, index: int, reason: str = "") -> None:
         self.count += 1
-        self.first = self.first or f"{record.source} box {index} {reason}".strip()
+        self.first = self.first or f"{record.place(index)} {reason}".strip()
 
     def note(self) -> list[str]:
         return [f"{self.count} box(es) {self.what}; the first: {self.first}"] if self.count else []

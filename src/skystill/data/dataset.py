@@ -142,7 +142,7 @@ class DetectionDataset(Dataset[Sample]):
                 return candidate, self._cache.get(candidate, self._read)
             except DataError:
                 self._bad[candidate] = True
-        raise DataError(f"none of the {count} images can be read. Set on_bad_image: raise to see why.")
+        raise DataError(f"none of the {count} images can be read. Set data.on_bad_image: raise to see why.")
 
     def _read(self, index: int) -> Tensor:
         record = self._records[index]

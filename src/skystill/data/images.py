@@ -86,7 +86,7 @@ def to_bands(image: Tensor, bands: int, name: str = "") -> Tensor:
         return luma.round().to(image.dtype) if image.dtype == torch.uint8 else luma
     raise DataError(
         f"image {name or 'in memory'} has {have} band(s) where {bands} are expected. "
-        f"Set bands={have} for the data and the detector, or store the image with {bands} bands."
+        f"Train with --data.bands {have}, or store the image with {bands} bands."
     )
 
 
@@ -171,7 +171,7 @@ def _tiff_size(path: Path) -> tuple[int, int]:
 def _scaled(pixels: NDArray[Any], white: float | None, path: Path) -> NDArray[Any]:
     """uint8 as it is, anything else float32 in 0..1."""
     if white is not None and not white > 0:
-        raise DataError(f"white={white} cannot be the value of a white pixel. Give a number above 0.")
+        raise DataError(f"white is {white}, which no white pixel can have. Give a number above 0.")
     if pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8) * np.uint8(255)
     if pixels.dtype == np.uint8 and white is None:
@@ -181,6 +181,9 @@ def _scaled(pixels: NDArray[Any], white: float | None, path: Path) -> NDArray[An
     if white is None:
         white = 1.0 if pixels.dtype.kind == "f" else float(np.iinfo(pixels.dtype).max)
         if pixels.dtype.kind == "f" and np.nanmax(pixels, initial=0) > 1:
-            raise DataError(f"image {path} holds floats beyond 1. Give white, the value that maps to 1.")
+            raise DataError(
+                f"image {path} holds floats beyond 1. Give the value that maps to 1: predict's "
+                "--white, data.white in recipes."
+            )
     scaled = np.nan_to_num(pixels.astype(np.float32), nan=0.0) / np.float32(white)
     return np.ascontiguousarray(scaled.clip(0, 1))

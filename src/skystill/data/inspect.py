@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,7 +15,11 @@ from skystill.boxes.obb import corners_to_obb
 from skystill.data.annotations import Annotations, Record
 from skystill.data.formats.common import write_text
 from skystill.data.images import image_size
+from skystill.data.words import counted
 from skystill.errors import DataError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # Side of a square of the box's area, in pixels: COCO's small ends at 32 and its medium at 96; from the air most objects
 # are small, so small is cut further as in AI-TOD (Wang et al., ICPR 2020): very tiny, tiny, small.
@@ -96,24 +101,37 @@ def write_json(summary: Summary, path: str | Path) -> None:
 
 
 def print_tables(summary: Summary) -> None:
-    """Prints the numbers as tables."""
+    """Prints the numbers as tables; a line takes the place of those about objects where there are none."""
     from rich.console import Console
-    from rich.table import Table
 
     console = Console()
-    head = f"{summary.images} images ({summary.empty_images} without objects), {summary.objects} objects"
-    console.print(f"{head}, {summary.ignored} ignored, {summary.kind}", highlight=False, soft_wrap=True)
+    images, objects = counted(summary.images, "image"), counted(summary.objects, "object")
+    head = f"{images} ({summary.empty_images} without objects), {objects}, {summary.ignored} ignored, {summary.kind}"
+    console.print(head, highlight=False, soft_wrap=True)
+    if summary.objects:
+        _print_objects(summary, console)
+    else:
+        names = f"; the classes are {', '.join(summary.per_class)}" if summary.per_class else ""
+        console.print(f"no objects to count or measure{names}", highlight=False, markup=False, soft_wrap=True)
+    for note in summary.notes:
+        console.print(f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_objects(summary: Summary, console: Console) -> None:
+    """Tables of classes and sizes, and the percentiles."""
+    from rich.table import Table
+
     classes = Table("class", title="Classes")
     for column in ("objects", "share", "images"):
         classes.add_column(column, justify="right")
     for name, count in summary.per_class.items():
-        share = f"{100 * count / max(1, summary.objects):.1f} %"
+        share = f"{100 * count / summary.objects:.1f} %"
         classes.add_row(name, str(count), share, str(summary.images_per_class[name]))
     sizes = Table("size in pixels", title="Sizes")
     for column in ("objects", "share"):
         sizes.add_column(column, justify="right")
     for name, count in summary.per_size.items():
-        sizes.add_row(name, str(count), f"{100 * count / max(1, summary.objects):.1f} %")
+        sizes.add_row(name, str(count), f"{100 * count / summary.objects:.1f} %")
     console.print(classes, sizes)
     for title, values in (
         ("box side", summary.size_percentiles),
@@ -122,8 +140,6 @@ def print_tables(summary: Summary) -> None:
         console.print(
             f"{title}: " + ", ".join(f"{k} {v:g}" for k, v in values.items()), highlight=False, soft_wrap=True
         )
-    for note in summary.notes:
-        console.print(f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _joined(rows: list[NDArray[np.float64]] | list[NDArray[np.int64]]) -> NDArray[np.float64]:

@@ -28,17 +28,15 @@ def write_dataset(
 ) -> Path:
     """Writes annotations as one split of a data set; returns the path that reads it again.
 
-    place: leave the images where they are, copy them, or link to them. Where they are left, COCO files point to them,
-    DOTA and VOC need the folder of images when read, and YOLO cannot work. Raises ConfigError or DataError.
+    place: leave the images where they are, copy them, or link to them. They can be left by COCO alone, whose files
+    point to them. Raises ConfigError or DataError.
     """
-    root = Path(destination)
-    if format not in FORMATS:
-        raise ConfigError(f"format {format!r} is unknown. Choose one of {', '.join(FORMATS)}.")
-    if format == "yolo" and place == "leave":
-        raise ConfigError("YOLO finds labels by the folder of their images: choose to copy or to link the images.")
+    root, folder = Path(destination), image_folder(Path(destination), format, split)
+    if format != "coco" and place == "leave":
+        pairs = f"{format.upper()} pairs images and labels by their folders"
+        raise ConfigError(f"{pairs}: bring the images along with --place_images copy or link.")
     if format == "voc":
         _not_in_other_lists(annotations, root, split)
-    folder = image_folder(root, format, split)
     if place != "leave":
         annotations = _placed(annotations, folder, place)
     target = _annotation_path(root, format, split)
@@ -53,7 +51,9 @@ def write_dataset(
 
 
 def image_folder(root: Path, format: str, split: str) -> Path:
-    """The folder of a split's images."""
+    """The folder of a split's images. Raises ConfigError for an unknown format."""
+    if format not in FORMATS:
+        raise ConfigError(f"format {format!r} is unknown. Choose one of {', '.join(FORMATS)}.")
     return root / "JPEGImages" if format == "voc" else root / "images" / split
 
 

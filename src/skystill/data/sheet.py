@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,14 @@ from numpy.typing import NDArray
 from skystill.data.annotations import Annotations, Record
 from skystill.data.images import read_image
 from skystill.data.inspect import Summary
+from skystill.data.palette import colour
+from skystill.data.words import counted
 from skystill.errors import DataError
 from skystill.files import whole_file
 
-# Okabe and Ito's colours, which colour-blind readers tell apart too, without black and yellow.
-_COLORS = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2")
 _COLUMNS, _BARS = 4, 15
 _INK, _SOFT = "#222222", "#777777"
-
-
-def color(label: int) -> str:
-    """The colour of a class: six fixed ones, then hues a golden ratio apart."""
-    if label < len(_COLORS):
-        return _COLORS[label]
-    r, g, b = colorsys.hsv_to_rgb(label * 0.618034 % 1, 0.6, 1.0)
-    return f"#{round(r * 255):02x}{round(g * 255):02x}{round(b * 255):02x}"
+_RIM = "#444444"  # keeps a pale bar visible on the white sheet
 
 
 def chosen(annotations: Annotations, count: int, seed: int = 0) -> list[Record]:
@@ -55,7 +47,7 @@ def draw_sheet(annotations: Annotations, summary: Summary, path: str | Path, cou
     top, bottom = figure.subfigures(2, 1, height_ratios=(4, 3.6 * rows))  # type: ignore[misc]
     left, right = top.subplots(1, 2)
     top.suptitle(_headline(summary), fontsize=17, color=_INK)
-    _bars(left, "Objects by class", summary.per_class, [color(i) for i in range(len(summary.per_class))])
+    _bars(left, "Objects by class", summary.per_class, [colour(i) for i in range(len(summary.per_class))])
     _bars(right, "Objects by size (side of a square of the same area, pixels)", summary.per_size, ["#5B6C7D"] * 9)
     axes = np.atleast_1d(bottom.subplots(rows, _COLUMNS)).ravel()
     for axis, record in zip(axes, records, strict=False):
@@ -70,7 +62,7 @@ def draw_sheet(annotations: Annotations, summary: Summary, path: str | Path, cou
 
 def _headline(summary: Summary) -> str:
     empty = f" ({summary.empty_images} without objects)" if summary.empty_images else ""
-    return f"{summary.images} images{empty}, {summary.objects} objects"
+    return f"{counted(summary.images, 'image')}{empty}, {counted(summary.objects, 'object')}"
 
 
 def _bars(axis: Any, title: str, counts: dict[str, int], colors: Sequence[str]) -> None:
@@ -78,7 +70,7 @@ def _bars(axis: Any, title: str, counts: dict[str, int], colors: Sequence[str]) 
     if len(rows) > _BARS:
         title = f"{title} (the {_BARS} most frequent of {len(rows)})"
         rows = sorted(rows, key=lambda row: -row[1])[:_BARS]
-    bars = axis.barh([r[0] for r in rows], [r[1] for r in rows], color=[r[2] for r in rows], height=0.7)
+    bars = axis.barh([r[0] for r in rows], [r[1] for r in rows], color=[r[2] for r in rows], height=0.7, edgecolor=_RIM)
     axis.bar_label(bars, padding=4, color=_INK)
     axis.set_ylim(max(len(rows), 4) - 0.4, -0.6)  # few classes get no thicker bars
     axis.margins(x=0.12)
@@ -92,8 +84,7 @@ def _picture(axis: Any, record: Record) -> None:
 
     axis.set_xticks([])
     axis.set_yticks([])
-    objects = "1 object" if len(record) == 1 else f"{len(record)} objects"
-    axis.set_title(f"{record.image.name[-34:]}   {objects}", fontsize=9, color=_SOFT, loc="left")
+    axis.set_title(f"{record.image.name[-34:]}   {counted(len(record), 'object')}", fontsize=9, color=_SOFT, loc="left")
     try:
         pixels = _rgb(record.image)
     except DataError as error:
@@ -103,7 +94,7 @@ def _picture(axis: Any, record: Record) -> None:
     for ignored in (False, True):
         rows = np.flatnonzero(record.ignore == ignored)
         polygons = [outline(record.boxes[i]) for i in rows]
-        edges = [color(int(record.labels[i])) for i in rows]
+        edges = [colour(int(record.labels[i])) for i in rows]
         # A dark line under the coloured one keeps it readable on any ground.
         axis.add_collection(PolyCollection(polygons, facecolors="none", edgecolors="#000000A0", linewidths=2.8))
         lines = PolyCollection(polygons, facecolors="none", edgecolors=edges, linewidths=1.5)

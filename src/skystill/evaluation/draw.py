@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skystill.data import palette
 from skystill.errors import DataError
 from skystill.evaluation.pairs import corners
 from skystill.structures import Detections, Targets
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
-# Bright on the greens, greys and browns of aerial images, and told apart by colour-blind eyes (after Okabe and Ito).
-COLOURS = ("#56B4E9", "#E69F00", "#F0E442", "#00C08B", "#FF7A3D", "#E58FC0", "#FFFFFF", "#7FA8FF")
 _IGNORED = "#A0A0A0"
 _SIDE = 512  # the shorter side of a drawn picture is at least this many pixels
 _GAP = 12
@@ -52,7 +51,7 @@ def to_picture(image: Pixels) -> Image:
 
 
 def draw(image: Pixels, boxes: Targets | Detections, classes: Sequence[str]) -> Image:
-    """The image with its boxes in the colour of their class, each with the class name and the score in hundredths.
+    """The image with its boxes in the colour of their class, each with the class name and the score.
 
     image: as `to_picture`; small ones are enlarged by a whole factor. boxes: HBB or OBB in the image's pixels. Ignored
     objects are grey. Where texts would cover each other, those of lower scores are left out.
@@ -66,7 +65,7 @@ def side_by_side(image: Pixels, columns: Mapping[str, Targets | Detections], cla
     """The same image once per named column, each with other boxes, above a legend of the classes that occur.
 
     columns: for instance {"truth": targets, "teacher": detections, "distilled": detections}. Detections carry their
-    score in hundredths.
+    score.
     """
     from PIL import Image, ImageDraw
 
@@ -81,10 +80,10 @@ def side_by_side(image: Pixels, columns: Mapping[str, Targets | Detections], cla
         left = i * (picture.width + _GAP)
         title = f"{name}  ({len(boxes.counted()) if isinstance(boxes, Targets) else len(boxes)})"
         pen.text((left + 2, 4), title, fill="#222222", font=text)
-        numbers = [""] * len(boxes) if isinstance(boxes, Targets) else [_hundredths(s) for s in boxes.scores.tolist()]
+        numbers = [""] * len(boxes) if isinstance(boxes, Targets) else [_score(s) for s in boxes.scores.tolist()]
         sheet.paste(_draw(picture, boxes, numbers, scale), (left, line))
     used = sorted({label for boxes in columns.values() for label in boxes.labels.tolist()})
-    entries = [(classes[k], _colour(k)) for k in used]
+    entries = [(classes[k], palette.colour(k)) for k in used]
     if any(isinstance(boxes, Targets) and bool(boxes.ignore.any()) for boxes in columns.values()):
         entries.append(("ignored", _IGNORED))
     _legend(pen, entries, top=line + picture.height + 6, width=width)
@@ -106,7 +105,7 @@ def _draw(picture: Image, boxes: Targets | Detections, texts: Sequence[str], sca
     ignored = boxes.ignore.tolist() if isinstance(boxes, Targets) else [False] * len(boxes)
     order = boxes.scores.argsort(descending=True).tolist() if isinstance(boxes, Detections) else range(len(boxes))
     outlines = (corners(boxes.boxes) * scale).tolist()
-    colours = [_IGNORED if skip else _colour(k) for k, skip in zip(boxes.labels.tolist(), ignored, strict=True)]
+    colours = [_IGNORED if skip else palette.colour(k) for k, skip in zip(boxes.labels.tolist(), ignored, strict=True)]
     for width, dark in ((5, True), (3, False)):  # a dark rim keeps light lines visible on light ground
         for points, colour in zip(outlines, colours, strict=True):
             ring = [tuple(point) for point in (*points, points[0], points[1])]
@@ -167,15 +166,12 @@ def _texts(boxes: Targets | Detections, classes: Sequence[str]) -> list[str]:
     names = [classes[label] for label in boxes.labels.tolist()]
     if isinstance(boxes, Targets):
         return names
-    return [f"{name} {_hundredths(score)}" for name, score in zip(names, boxes.scores.tolist(), strict=True)]
+    return [f"{name} {_score(score)}" for name, score in zip(names, boxes.scores.tolist(), strict=True)]
 
 
-def _hundredths(score: float) -> str:
-    return f"{100 * score:.0f}"
-
-
-def _colour(label: int) -> str:
-    return COLOURS[label % len(COLOURS)]
+def _score(score: float) -> str:
+    """As thresholds and the JSON of `predict` write it, so that a box in a picture can be looked up."""
+    return f"{score:.2f}"
 
 
 def _enlarged(picture: Image, scale: int) -> Image:

@@ -10,7 +10,7 @@ from typing import Protocol
 from skystill.data.annotations import Annotations
 from skystill.data.check import clean
 from skystill.data.formats import coco, dota, voc, yolo
-from skystill.data.formats.common import has_images, read_text
+from skystill.data.formats.common import folders_with_text, has_images, read_text
 from skystill.errors import DataError
 from skystill.kinds import BoxKind
 
@@ -45,6 +45,9 @@ FORMATS: dict[str, Format] = {
 }
 
 
+_BY_NAME = "--format NAME (in recipes data.format)"
+
+
 def read_annotations(
     path: str | Path,
     format: str | None = None,
@@ -77,7 +80,7 @@ def guess(path: str | Path) -> str:
         return "voc" if "ImageSets" in place.parts else _guess_text([place])
     if place.is_dir():
         return _guess_folder(place)
-    raise DataError(f"{place} looks like none of the formats. Choose one of {', '.join(FORMATS)} with format=NAME.")
+    raise DataError(f"{place} looks like none of the formats. Choose one of {', '.join(FORMATS)} with {_BY_NAME}.")
 
 
 def _exists(path: str | Path) -> Path:
@@ -99,8 +102,9 @@ def _guess_folder(place: Path) -> str:
     if has_images(place) and yolo.label_path(next(iter(sorted(place.iterdir())))).parent.is_dir():
         return "yolo"
     inside = [p.name for name in ("*.json", "*.yaml", "*.yml") for p in sorted(place.glob(name))]
+    inside += folders_with_text(place)
     hint = f" Perhaps you mean {' or '.join(inside[:3])} in it." if inside else ""
-    raise DataError(f"{place} looks like none of the formats. Give the annotation file, or format=NAME.{hint}")
+    raise DataError(f"{place} looks like none of the formats. Give the annotation file, or {_BY_NAME}.{hint}")
 
 
 def _guess_text(texts: list[Path]) -> str:

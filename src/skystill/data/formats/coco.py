@@ -42,7 +42,8 @@ def read(
     if len(objects) != len(content["images"]):
         raise DataError(f"{path}: two images have the same id. Give every image its own.")
     for annotation in content["annotations"]:
-        where = f"{path} annotation id {annotation.get('id', '?')}"
+        item = f"annotation id {annotation.get('id', '?')}"
+        where = f"{path} {item}"
         image_id = _get(annotation, "image_id", where)
         category = _get(annotation, "category_id", where)
         if image_id not in objects:
@@ -54,7 +55,7 @@ def read(
         box = _hbb(annotation, where) if kind == "hbb" else _obb(annotation, where)
         difficult = bool(annotation.get("ignore", 0)) or bool(annotation.get("difficult", 0))
         label = words.label(names[category], where)
-        objects[image_id].add(box, label, bool(annotation.get("iscrowd", 0)), difficult)
+        objects[image_id].add(box, label, item, bool(annotation.get("iscrowd", 0)), difficult)
     folder = _image_folder(path, images, content["images"])
     records = [_record(image, objects[image["id"]], folder, path) for image in content["images"]]
     return words.annotations(records, kind)
@@ -133,7 +134,7 @@ def _obb(annotation: dict[str, Any], where: str) -> tuple[float, ...]:
         x1, y1, x2, y2 = _hbb(annotation, where)
         return corners(x1, y1, x2, y2, "obb")
     polygon = polygons[0] if isinstance(polygons, list) and len(polygons) == 1 else None
-    return _numbers(polygon, 8, where, "segmentation must be one polygon of 4 points for kind='obb'")
+    return _numbers(polygon, 8, where, "segmentation must be one polygon of 4 points for kind obb")
 
 
 def _numbers(value: Any, count: int, where: str, what: str) -> tuple[float, ...]:
@@ -168,7 +169,7 @@ def _record(image: dict[str, Any], objects: Objects, folder: Path, path: Path) -
         raise DataError(f"{where}: width and height must be whole numbers. Correct them.") from None
     if not (width and height) and file.is_file():
         height, width = image_size(file)
-    return objects.record(file, width, height, where)
+    return objects.record(file, width, height, f"{where} ({name})")
 
 
 def _relative(image: Path, folder: Path) -> str:

@@ -13,6 +13,7 @@ from skystill.errors import DataError
 from skystill.files import whole_file
 from skystill.kinds import BoxKind
 
+IMAGES_MEND = "Give it with --images FOLDER (in recipes data.images_train, _val or _test)."
 COLUMNS: dict[BoxKind, int] = {"hbb": 4, "obb": 8}
 
 
@@ -25,20 +26,22 @@ class Objects:
         self.labels: list[int] = []
         self.crowd: list[bool] = []
         self.difficult: list[bool] = []
+        self.names: list[str] = []
 
-    def add(self, box: Sequence[float], label: int, crowd: bool = False, difficult: bool = False) -> None:
-        """Adds an object: `box` as 4 or 8 corner coordinates in pixels."""
+    def add(self, box: Sequence[float], label: int, name: str, crowd: bool = False, difficult: bool = False) -> None:
+        """Adds an object: `box` as 4 or 8 corner coordinates in pixels. name: what the file calls it, "line 3" say."""
         self.boxes.append(box)
         self.labels.append(label)
         self.crowd.append(crowd)
         self.difficult.append(difficult)
+        self.names.append(name)
 
     def record(self, image: Path, width: int, height: int, source: str) -> Record:
         """The image's record, well shaped without any object too."""
         boxes = np.asarray(self.boxes, dtype=np.float64).reshape(-1, self.columns)
         labels = np.asarray(self.labels, dtype=np.int64)
         flags = (np.asarray(self.crowd, dtype=np.bool_), np.asarray(self.difficult, dtype=np.bool_))
-        return Record(image, width, height, boxes, labels, *flags, source)
+        return Record(image, width, height, boxes, labels, *flags, source, self.names)
 
 
 class Vocabulary:
@@ -61,14 +64,23 @@ class Vocabulary:
         return self.names[name]
 
     def annotations(self, records: list[Record], kind: BoxKind, notes: Iterable[str] = ()) -> Annotations:
-        """The finished annotations. Names that were found, not given, are put in order of name."""
+        """The finished annotations. Names that were found, not given, are put in order of name, with a note."""
         classes = tuple(self.names)
         if self.open:
             classes = tuple(sorted(self.names))
             order = np.array([classes.index(name) for name in self.names], dtype=np.int64)
             for record in records:
                 record.labels = order[record.labels] if len(record) else record.labels
+            notes = [*notes, *_order_note(classes)]
         return Annotations(classes, records, kind, list(notes))
+
+
+def _order_note(classes: Sequence[str]) -> list[str]:
+    if len(classes) < 2:
+        return []
+    names = ", ".join(classes)
+    mend = f"--classes '[{names}]' sets their order (in recipes data.classes)"
+    return [f"classes, sorted by name: {names}; {mend}"]
 
 
 def shaped(points: Sequence[float], kind: BoxKind) -> Sequence[float]:
@@ -125,6 +137,11 @@ def images_by_stem(folders: Iterable[Path]) -> dict[str, Path]:
 def has_images(folder: Path) -> bool:
     """Whether an image file lies right inside the folder."""
     return folder.is_dir() and any(p.suffix.lower() in SUFFIXES for p in folder.iterdir())
+
+
+def folders_with_text(folder: Path) -> list[str]:
+    """Names of the folders right inside that hold .txt files."""
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and next(p.glob("*.txt"), None))
 
 
 def unique_stems(annotations: Annotations, what: str) -> dict[str, Record]:

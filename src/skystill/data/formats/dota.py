@@ -11,9 +11,11 @@ from pathlib import Path
 
 from skystill.data.annotations import Annotations, Record
 from skystill.data.formats.common import (
+    IMAGES_MEND,
     Objects,
     Vocabulary,
     corners,
+    folders_with_text,
     has_images,
     images_by_stem,
     plain,
@@ -45,7 +47,8 @@ def read(
     folder = next((path / name for name in LABEL_FOLDERS if (path / name).is_dir()), path)
     labels = sorted(folder.glob("*.txt")) if folder.is_dir() else [folder]
     if not labels:
-        raise DataError(f"{folder} holds no .txt file. Give the folder of DOTA labels.")
+        inside = [str(folder / name) for name in folders_with_text(folder)]
+        raise DataError(f"{folder} holds no .txt file. Give {' or '.join(inside[:3]) or 'the folder of DOTA labels'}.")
     found = images_by_stem([Path(images) if images is not None else _image_folder(folder)])
     words, records = Vocabulary(classes), []
     for label in labels:
@@ -92,7 +95,7 @@ def _image_folder(folder: Path) -> Path:
     guesses = (base.parent / "images", base.parent.parent / "images" / base.name, base, base.parent)
     found = next((guess for guess in guesses if has_images(guess)), None)
     if found is None:
-        raise DataError(f"no folder of images found around {base}. Give it with images=FOLDER.")
+        raise DataError(f"no folder of images found around {base}. {IMAGES_MEND}")
     return found
 
 
@@ -107,7 +110,8 @@ def _objects(path: Path, words: Vocabulary, kind: BoxKind) -> Objects:
             mend = "Correct the line or choose another format."
             raise DataError(f"{path} line {number}: {expected}, it looks like {_looks_like(line)}. {mend}")
         points, name, difficult = row
-        objects.add(shaped(points, kind), words.label(name, f"{path} line {number}"), difficult=difficult)
+        label = words.label(name, f"{path} line {number}")
+        objects.add(shaped(points, kind), label, f"line {number}", difficult=difficult)
     return objects
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from skystill.data.annotations import Annotations, Record
 from skystill.data.formats.common import (
+    IMAGES_MEND,
     Objects,
     Vocabulary,
+    enclosing,
     has_images,
     images_by_stem,
     plain,
@@ -45,7 +47,8 @@ def read(
     path: a folder of XML files; a data set's folder that holds Annotations/; one XML file; or a list of image names
     such as ImageSets/Main/train.txt, for that part alone. images: the folder of images; by default JPEGImages/ (also
     DIOR's two) or images/ is looked for nearby. classes: names in label order; by default those that occur, sorted.
-    Raises DataError with the file and the object's number.
+    kind: "hbb" takes `bndbox`, and the upright box around `robndbox` where an object has no other. Raises DataError
+    with the file and the object's number.
     """
     path = Path(path)
     root, files = _files(path, kind)
@@ -94,7 +97,7 @@ def _image_folders(root: Path, labels: Path) -> list[Path]:
     for beside in (root / "images" / labels.name, labels):
         if has_images(beside):
             return [beside]
-    raise DataError(f"no folder of images found around {labels}. Give it with images=FOLDER.")
+    raise DataError(f"no folder of images found around {labels}. {IMAGES_MEND}")
 
 
 def _record(path: Path, found: dict[str, Path], words: Vocabulary, kind: BoxKind) -> Record:
@@ -108,9 +111,8 @@ def _record(path: Path, found: dict[str, Path], words: Vocabulary, kind: BoxKind
         name = (item.findtext("name") or "").strip()
         if not name:
             raise DataError(f"{where}: name is missing. Add it.")
-        box = _hbb(item, where) if kind == "hbb" else _obb(item, where)
         difficult = (item.findtext("difficult") or "0").strip() not in ("0", "")
-        objects.add(box, words.label(name, where), difficult=difficult)
+        objects.add(_box(item, where, kind), words.label(name, where), f"object {number}", difficult=difficult)
     height, width = _size(root) or image_size(found[stem])
     return objects.record(found[stem], width, height, str(path))
 
@@ -145,6 +147,14 @@ def _numbers(item: ET.Element | None, names: Sequence[str], where: str) -> list[
     except ValueError:
         pass
     raise DataError(f"{where}: the numbers {' '.join(names)} are not all there. Add them.")
+
+
+def _box(item: ET.Element, where: str, kind: BoxKind) -> Sequence[float]:
+    """Corners of an object; the upright box around the oriented one where the file holds no other."""
+    if kind == "obb":
+        return _obb(item, where)
+    oriented = item.find("bndbox") is None and item.find("robndbox") is not None
+    return enclosing(_obb(item, where)) if oriented else _hbb(item, where)
 
 
 def _hbb(item: ET.Element, where: str) -> list[float]:

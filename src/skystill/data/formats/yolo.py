@@ -14,6 +14,7 @@ import yaml
 
 from skystill.data.annotations import Annotations, Record
 from skystill.data.formats.common import (
+    IMAGES_MEND,
     Objects,
     Vocabulary,
     corners,
@@ -80,7 +81,10 @@ def write_yaml(folder: str | Path, split: str, classes: Sequence[str]) -> Path:
     if path.is_file():
         content = _load_yaml(path)
         if _names(content, path) != list(classes):
-            raise DataError(f"{path} has other classes than this data. Choose another destination or give classes.")
+            raise DataError(
+                f"{path} has other classes than this data. Choose another destination or give its classes, "
+                "--classes '[NAME, ...]'."
+            )
     splits = {key: content[key] for key in SPLITS if key in content} | {split: f"images/{split}"}
     content = {**splits, "names": dict(enumerate(classes))}  # without `path`, splits start from the file's folder
     write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
@@ -126,7 +130,10 @@ def _names_around(place: Path, classes: Sequence[str] | None) -> list[str]:
         if (folder / "classes.txt").is_file():
             return [line.strip() for line in read_text(folder / "classes.txt").splitlines() if line.strip()]
     if classes is None:
-        raise DataError(f"no data.yaml or classes.txt in or above {place}. Add one, or give the classes in order.")
+        raise DataError(
+            f"no data.yaml or classes.txt in or above {place}. Add one, or give the classes in "
+            "order: --classes '[NAME, ...]' (in recipes data.classes)."
+        )
     return list(classes)
 
 
@@ -169,7 +176,7 @@ def _in_folder(place: Path, images: str | Path | None) -> Iterator[tuple[Path, P
         return
     folder = Path(images) if images is not None else _swap(place, "labels", "images")
     if not has_images(folder):
-        raise DataError(f"no folder of images found for the labels in {place}. Give it with images=FOLDER.")
+        raise DataError(f"no folder of images found for the labels in {place}. {IMAGES_MEND}")
     found = images_by_stem([folder])
     for label in sorted(place.glob("*.txt")):
         if label.stem not in found and label.name != "classes.txt":
@@ -195,7 +202,7 @@ def _record(image: Path, label: Path, names: Sequence[str], words: Vocabulary, k
             if not 0 <= index < len(names):
                 raise DataError(f"{where}: class {index} is unknown; there are {len(names)}, from 0. Fix the number.")
             scaled = [value * (height if i % 2 else width) for i, value in enumerate(points)]
-            objects.add(shaped(scaled, kind), words.label(names[index], where))
+            objects.add(shaped(scaled, kind), words.label(names[index], where), f"line {number}")
     return objects.record(image, width, height, str(label if label.is_file() else image))
 
 
@@ -215,7 +222,7 @@ def _parse(line: str, where: str, kind: BoxKind) -> tuple[int, Sequence[float]]:
         return index, corners(cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2, "hbb")
     if len(numbers) == 8 or (kind == "hbb" and len(numbers) >= 6 and len(numbers) % 2 == 0):
         return index, numbers
-    expected = "5 columns (box) or 9 (corners)" if kind == "hbb" else "9 columns (corners) for kind='obb'"
+    expected = "5 columns (box) or 9 (corners)" if kind == "hbb" else "9 columns (corners) for kind obb"
     scored = "; 6 columns look like predictions with a score" if len(fields) == 6 else ""
     raise DataError(f"{where}: {expected} expected, not {len(fields)}{scored}. {_MEND}")
 
