@@ -110,6 +110,25 @@ def test_a_failed_export_keeps_the_older_file(
     assert (tmp_path / "a.onnx").read_bytes() == b"older"
 
 
+def test_one_line_comes_before_the_long_part(
+    monkeypatch: pytest.MonkeyPatch, depthwise: Path, any_size: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+
+    def exporter(detector: Any, size: Any) -> Any:
+        said.append(capsys.readouterr().err)
+        return onnx.load(any_size)
+
+    monkeypatch.setattr(room, "to_onnx", exporter)
+    export_onnx(depthwise, tmp_path / "a.onnx")
+    assert re.fullmatch(rf"{re.escape(str(depthwise))}: .* may take a minute\n", said[0])
+    assert capsys.readouterr() == ("", "")
+    with pytest.raises(DataError):
+        export_onnx(depthwise, tmp_path / "b.onnx", images="/nowhere/at/all")
+    assert len(said) == 1
+    assert capsys.readouterr() == ("", "")
+
+
 def test_nothing_to_compare_is_an_error(
     monkeypatch: pytest.MonkeyPatch, make_tiny: Callable[..., GFL], any_size: Path, photos: Path, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 import skystill
 from skystill.boxes.nms import Selection
 from skystill.cli import predict as cli
+from skystill.cli.main import main
 from skystill.data.config import DataConfig
 from skystill.data.images import find_images, read_image
 from skystill.data.transforms import eval_transform
@@ -182,6 +183,18 @@ def test_faults(
         predict(**({"weights": depthwise, "images": photos, "out": tmp_path / "out"} | arguments))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_device_is_one_line_of_the_command(
+    depthwise: Path, any_size: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    for weights, device in [(depthwise, "nonsense"), (any_size, "nonsense"), (any_size, "cuda")]:
+        assert main(["predict", str(weights), str(photos), "--out", str(out), "--device", device]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"skystill: device '{device}'")
+        assert said.count("\n") == 1
+    assert not out.exists()
 
 
 def test_out_is_a_file(depthwise: Path, photos: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from skystill import deployment
 from skystill.boxes.nms import Selection
-from skystill.deployment.runtime import OnnxDetector, open_detector
+from skystill.deployment.runtime import OnnxDetector, _existing, open_detector
 from skystill.errors import ConfigError, WeightsError
 
 
@@ -64,6 +64,39 @@ def test_wrong_files(tmp_path: Path, any_size: Path) -> None:
     onnx.save(foreign, tmp_path / "foreign.onnx")
     with pytest.raises(WeightsError, match=r"foreign.onnx: has no skystill header"):
         open_detector(tmp_path / "foreign.onnx")
+
+
+@pytest.mark.parametrize("name", ["cuda", "gpu", "cuda:1", "mps"])
+def test_a_device_that_is_not_here(monkeypatch: pytest.MonkeyPatch, depthwise: Path, name: str) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    kind = "MPS" if name == "mps" else "CUDA"
+    with pytest.raises(ConfigError, match=rf"^device '{name}': no {kind} device here\. Give --device cpu\.$"):
+        open_detector(depthwise, name)
+
+
+@pytest.mark.parametrize("name", ["nonsense", "meta", "cuda:x", "cuda:-1", "cuda:", "cpux", ""])
+def test_a_device_that_is_none(depthwise: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^device '{name}' is unknown\. Give --device cpu or --device cuda\.$"):
+        open_detector(depthwise, name)
+
+
+def test_devices_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with two, as far as that can be said without one."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name, device in [("gpu", "cuda"), ("cuda", "cuda"), ("cuda:1", "cuda:1"), ("gpu:0", "cuda:0"), ("cpu", "cpu")]:
+        assert _existing(name) == torch.device(device)
+    with pytest.raises(
+        ConfigError, match=r"^device 'gpu:2': the last CUDA device here is cuda:1\. Give --device cuda:1\.$"
+    ):
+        _existing("gpu:2")
+
+
+def test_an_exported_file_runs_on_the_cpu_alone(any_size: Path) -> None:
+    assert isinstance(open_detector(any_size, torch.device("cpu")), OnnxDetector)
+    for name in ("cuda", "nonsense"):
+        with pytest.raises(ConfigError, match=rf"^device '{name}': any\.onnx runs on the CPU\. Give --device cpu, or"):
+            open_detector(any_size, name)
 
 
 def test_missing_library(monkeypatch: pytest.MonkeyPatch, any_size: Path) -> None:

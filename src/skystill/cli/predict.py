@@ -37,7 +37,7 @@ def predict(
         draw: write pictures too.
         on_bad_image: raise stops at an unreadable image, skip leaves it out and says so.
         white: value of a white pixel in images of more than 8 bits, such as 4095 for a 12-bit sensor.
-        device: cpu or cuda, for .safetensors; .onnx runs on the CPU.
+        device: cpu, or cuda (gpu is the same) for .safetensors; .onnx runs on the CPU.
         dota: also write OUT/dota, one file a class, as DOTA's evaluation takes them.
     """
     from skystill.deployment.predict import predict as run

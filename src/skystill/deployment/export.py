@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 import skystill
 from skystill.data.images import find_images, read_image, to_bands
 from skystill.deployment.inputs import pad, padded_shape, to_unit
+from skystill.deployment.padding import with_constant_padding
 from skystill.deployment.parity import check_parity
 from skystill.deployment.runtime import HEADER_KEY, OnnxDetector, file_header
 from skystill.detectors.base import Detector
@@ -58,6 +60,7 @@ def export_onnx(
         )
     _check_size(size, detector.multiple)
     proof = list(proof_batches(detector, size, images))  # before the slow part, so that wrong input shows at once
+    print(f"{weights}: following the network and comparing detections; this may take a minute", file=sys.stderr)
     model = to_onnx(detector, size)
     header = file_header(detector, size, skystill.__version__)
     _set_header(model, header)
@@ -78,7 +81,10 @@ class _Raw(nn.Module):
 
 
 def to_onnx(detector: Detector, size: tuple[int, int] | None) -> Any:
-    """The detector's `raw` as an onnx.ModelProto without header; `size` as in `export_onnx`."""
+    """The detector's `raw` as an onnx.ModelProto without header; `size` as in `export_onnx`.
+
+    Errors: ConfigError when ONNX is not installed or cannot hold the detector.
+    """
     try:
         import_module("onnx")
         import_module("onnxscript")
@@ -86,14 +92,17 @@ def to_onnx(detector: Detector, size: tuple[int, int] | None) -> Any:
         raise ConfigError("export needs ONNX. Run `pip install 'skystill[deploy]'`.") from None
     multiple = detector.multiple
     height, width = size or (2 * multiple, 3 * multiple)
+    example = torch.zeros(2, detector.in_chans, height, width)
     dims: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
     if size is None:
+        # On a copy: the comparison that follows holds the constants against what timm computes.
+        detector = with_constant_padding(detector.eval(), example)
         dims[2] = multiple * torch.export.Dim("rows", min=1)
         dims[3] = multiple * torch.export.Dim("columns", min=1)
     try:
         program = torch.onnx.export(
             _Raw(detector).eval(),
-            (torch.zeros(2, detector.in_chans, height, width),),
+            (example,),
             dynamo=True,
             input_names=["images"],
             output_names=["scores", "boxes"],

@@ -100,15 +100,34 @@ class OnnxDetector:
 def open_detector(path: str | Path, device: torch.device | str = "cpu") -> Predictor:
     """The detector of a .safetensors file (on `device`) or an .onnx file (on the CPU), ready to predict.
 
-    Raises ConfigError for another suffix, WeightsError for a missing or damaged file.
+    device: cpu, cuda (or gpu, as the trainer calls it), cuda:1 or mps; cpu alone for .onnx.
+    Raises ConfigError for another suffix or a device that is not there, WeightsError for a missing or damaged file.
     """
     path = Path(path)
     if path.suffix == ".safetensors":
-        detector: Predictor = load(path).to(device)
+        there = _existing(str(device))  # before the file is read, which takes longer
+        detector: Predictor = load(path).to(there)
         return detector
     if path.suffix == ".onnx":
+        if str(device) != "cpu":
+            raise ConfigError(
+                f"device {str(device)!r}: {path.name} runs on the CPU. Give --device cpu, or the .safetensors."
+            )
         return OnnxDetector(path)
     raise ConfigError(f"{path}: not a detector's file. Give the .safetensors of training or the .onnx of export.")
+
+
+def _existing(name: str) -> torch.device:
+    kind, _, number = name.replace("gpu", "cuda", 1).partition(":")
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if kind not in counts or (":" in name and not number.isdecimal()):
+        raise ConfigError(f"device {name!r} is unknown. Give --device cpu or --device cuda.")
+    if counts[kind] == 0:
+        raise ConfigError(f"device {name!r}: no {kind.upper()} device here. Give --device cpu.")
+    if int(number or 0) >= counts[kind]:
+        last = f"{kind}:{counts[kind] - 1}"
+        raise ConfigError(f"device {name!r}: the last {kind.upper()} device here is {last}. Give --device {last}.")
+    return torch.device(f"{kind}:{int(number)}" if number else kind)
 
 
 def file_header(detector: Predictor, size: tuple[int, int] | None, version: str) -> dict[str, Any]:

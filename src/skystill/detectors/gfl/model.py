@@ -45,7 +45,7 @@ class GFL(Detector):
                 out_indices=tuple(range(first - 1, min(last, 5))),
                 in_chans=architecture.in_chans,
             )
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError, IndexError) as error:
             raise ConfigError(
                 f"backbone {architecture.backbone!r}: {error}. List names with timm.list_models()."
             ) from error
