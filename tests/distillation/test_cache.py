@@ -148,7 +148,7 @@ def test_other_lessons_are_refused_and_named(filled: TeacherCache, lessons: tupl
     with pytest.raises(ConfigError, match="crop is 64 there, 96 here; teacher is 'abc' there, 'xyz' here"):
         make(filled.folder, lessons[1], {**KEY, "teacher": "xyz", "crop": 96})
     (filled.folder / "cache.json").write_text("{")
-    with pytest.raises(DataError, match="no JSON"):
+    with pytest.raises(DataError, match=r"damaged\. Delete the folder, or give another teacher\.cache"):
         make(filled.folder, lessons[1])
 
 
