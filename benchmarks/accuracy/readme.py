@@ -53,9 +53,12 @@ def table(path: Path) -> str:
         mine = by_method[method]
         means = [f"{statistics.mean(row[f] for row in mine):.1f}" for f in ("ap", "ap50", "ap75")]
         gains = [f"{row['ap'] - alone[row['seed']]:+.1f}" for row in mine if method not in ("teacher", "alone")]
-        lines.append(f"| {NAMES.get(method, method)} | {len(mine)} | " + " | ".join(means) + f" | {', '.join(gains)} |")
-    left = f" {len(peers) - PEERS} more peers, all behind these: [{path.stem}.md]({link(path.with_suffix('.md'))})."
-    return "\n".join(lines) + f"\n\n{result['schedule']}. `{result['command']}`{left * (len(peers) > PEERS)}\n"
+        name = NAMES.get(method, f"with {method.upper()}")
+        lines.append(f"| {name} | {len(mine)} | " + " | ".join(means) + f" | {', '.join(gains)} |")
+    said = f"{result['schedule']}. `{result['command']}`"
+    if (count := len(peers) - PEERS) > 0:
+        said = f"{count} more peers are behind these: [{path.stem}.md]({link(path.with_suffix('.md'))}). {said}"
+    return "\n".join([*lines, "", said, ""])
 
 
 def link(path: Path) -> Path:
