@@ -14,6 +14,7 @@ from skystill.evaluation.plots import (
     binding_matrices,
     compare_bars,
     confusion,
+    cost_scatter,
     figure_to_svg,
     matrix_grid,
     png_data_uri,
@@ -191,3 +192,15 @@ def test_figures_leave_the_users_style_alone():
     before = dict(matplotlib.rcParams)
     figure_to_svg(confusion([[1, 0], [0, 1]], ["ship"]))
     assert dict(matplotlib.rcParams) == before
+
+
+def test_names_of_points_do_not_cover_each_other():
+    close = {"cwd": (4.8, 12.2), "pkd": (5.0, 12.1), "alone": (4.2, 6.0), "late": (9.0, 12.15)}
+    (axes,) = cost_scatter(close, "minutes", "AP").axes
+    tops = {
+        text.get_text(): axes.transData.transform(text.xy)[1] * 72 / axes.figure.dpi + text.xyann[1]
+        for text in axes.texts
+    }
+    assert set(tops) == set(close)
+    assert abs(tops["cwd"] - tops["pkd"]) >= 9 - 1e-6
+    assert axes.get_ylim()[0] >= 0

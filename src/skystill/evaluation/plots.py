@@ -210,12 +210,27 @@ def cost_scatter(points: Mapping[str, tuple[float, float]], cost: str, score: st
     """A named dot per method: score over cost. points: method -> (cost, score)."""
     with _style():
         figure, (axes,) = _panels(1, 1, width=6.2, height=3.6)
-        for i, (name, (x, y)) in enumerate(points.items()):
+        for i, (x, y) in enumerate(points.values()):
             axes.plot(x, y, "o", color=PALETTE[i % 7], ms=6)
-            axes.annotate(name, (x, y), xytext=(6, 3), textcoords="offset points", fontsize=8)
         axes.margins(x=0.15, y=0.15)
-        axes.set(xlabel=cost, ylabel=score, xlim=(0, None), ylim=(0, None))
+        axes.set(xlabel=cost, ylabel=score, xlim=(0, None), ylim=(max(0.0, axes.get_ylim()[0]), None))
+        _name_points(axes, points)
     return figure
+
+
+def _name_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+    """Names right of their points, from the lowest up, each above those that it would cover."""
+    taken: list[tuple[float, float, float]] = []  # left and right end of names and their height, in 1/72 inch
+    for name, place in sorted(points.items(), key=lambda item: item[1][1]):
+        if not np.isfinite(place).all():
+            continue
+        x, y = axes.transData.transform(place) * 72 / axes.figure.dpi
+        top, end = y + 3, x + 5 * len(name)
+        for left, right, other in sorted(taken, key=lambda spot: spot[2]):
+            if left < end and x < right and abs(other - top) < 9:
+                top = other + 9
+        taken.append((x, end, top))
+        axes.annotate(name, place, xytext=(6, top - y), textcoords="offset points", fontsize=8)
 
 
 def step_lines(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], log: bool = False) -> Figure:
