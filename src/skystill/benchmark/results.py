@@ -18,7 +18,7 @@ from skystill.data.split import flight_of
 from skystill.detectors.weights import load
 from skystill.errors import ConfigError, DataError
 from skystill.evaluation.compare import FIGURES, gap_closed, read_runs
-from skystill.evaluation.detections import load_detections, save_detections
+from skystill.evaluation.detections import detections_file, load_detections, save_detections
 from skystill.evaluation.errors import ErrorBreakdown, evaluate_errors
 from skystill.evaluation.paired import bootstrap_ap, paired_interval
 from skystill.structures import Detections, Targets
@@ -121,7 +121,7 @@ def _detections(job: Job, data: DataModule, split: Split, truth: Sequence[Target
 
     None where the folder holds neither: of a run of another machine mostly the figures alone are kept.
     """
-    path, names = job.folder / f"detections_{split}.safetensors", [t.name for t in truth]
+    path, names = detections_file(job.folder, split), [t.name for t in truth]
     if path.is_file():
         return load_detections(path, names)
     if not (job.folder / "student.safetensors").is_file():

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from skystill.detectors.transformers import from_config as make_transformers
 from skystill.detectors.ultralytics import PRESETS as ULTRALYTICS_PRESETS
 from skystill.detectors.ultralytics import UltralyticsConfig
 from skystill.detectors.ultralytics import from_config as make_ultralytics
-from skystill.errors import ConfigError, WeightsError
+from skystill.errors import ConfigError, WeightsError, did_you_mean
 from skystill.files import whole_file
 
 Architecture = GFLConfig | TorchvisionConfig | TransformersConfig | UltralyticsConfig
@@ -56,7 +55,7 @@ def create(preset: str, classes: Sequence[str], backbone_weights: str = "none", 
     Errors: ConfigError, WeightsError.
     """
     if preset not in PRESETS:
-        close = "".join(f" Did you mean {one}?" for one in get_close_matches(preset, PRESETS, 1))
+        close = did_you_mean(preset, PRESETS)
         raise ConfigError(f"preset {preset!r} is unknown; the presets are {', '.join(PRESETS)}.{close}")
     start = PRESETS[preset]
     names = {f.name for f in fields(start)}

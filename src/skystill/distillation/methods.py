@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from difflib import get_close_matches
 from typing import Any
 
 from skystill.distillation.combined import Combined
@@ -21,7 +20,7 @@ from skystill.distillation.peers.reviewkd import ReviewKD
 from skystill.distillation.peers.semckd import SemCKD
 from skystill.distillation.peers.sl2 import SL2
 from skystill.distillation.settings import checked
-from skystill.errors import ConfigError
+from skystill.errors import ConfigError, did_you_mean
 
 METHODS: dict[str, type[Method]] = {
     "ltd": LTD,
@@ -80,7 +79,7 @@ def _make(name: str, settings: dict[str, Any]) -> Method:
 
 def _known(name: str) -> type[Method]:
     if name not in METHODS:
-        close = "".join(f" Did you mean {one}?" for one in get_close_matches(name, METHODS, 1))
+        close = did_you_mean(name, METHODS)
         raise ConfigError(
             f"method {name!r} is unknown; the methods are {', '.join(METHODS)}. Join several by +.{close}"
         )

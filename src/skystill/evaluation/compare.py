@@ -115,8 +115,8 @@ def compare_table(runs: Sequence[Run], split: str = "test") -> Table:
     table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for name in ("method", "seed") if shared else ("run", "method", "seed"):
         table.add_column(name, no_wrap=name != "run", overflow="fold")
-    for title in (*FIGURES.values(), "s/step", "MiB"):
-        table.add_column(title, justify="right")
+    for name in (*FIGURES.values(), "s/step", "MiB"):
+        table.add_column(name, justify="right")
     best = {name: max((run.figure(name, split) for run in runs), default=math.nan, key=_ranked) for name in FIGURES}
     for name, run in zip(names, runs, strict=True):
         cells = [] if shared else [name]

@@ -15,6 +15,11 @@ from skystill.files import whole_file
 from skystill.structures import Detections
 
 
+def detections_file(folder: Path, split: str) -> Path:
+    """Where a run keeps what its detector found on a split."""
+    return folder / f"detections_{split}.safetensors"
+
+
 def save_detections(path: Path, detections: Sequence[Detections], names: Sequence[str]) -> Path:
     """One Detections and one name an image. The file appears whole or not at all."""
     columns = next((d.boxes.shape[1] for d in detections), 4)

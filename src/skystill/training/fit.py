@@ -29,7 +29,7 @@ from skystill.detectors.weights import PRESETS, create, load, save
 from skystill.distillation.distiller import inherit
 from skystill.distillation.methods import make_method
 from skystill.errors import ConfigError
-from skystill.evaluation.detections import save_detections
+from skystill.evaluation.detections import detections_file, save_detections
 from skystill.evaluation.errors import evaluate_errors
 from skystill.files import whole_file
 from skystill.training.callbacks import BestWeights, StepTimer
@@ -136,8 +136,8 @@ def _task(recipe: Recipe, method: str, detector: Detector, data: DataModule) -> 
     teachers = open_teachers(recipe.teacher, data)
     if recipe.teacher.inherit:
         inherit(detector, teachers[0])
-    distilled = make_method(recipe.method.name, recipe.method.settings, recipe.method.weights)
-    return Distill(recipe, make_distiller(recipe.teacher, detector, teachers, distilled))
+    chosen = make_method(recipe.method.name, recipe.method.settings, recipe.method.weights)
+    return Distill(recipe, make_distiller(recipe.teacher, detector, teachers, chosen))
 
 
 def _finish(recipe: Recipe, method: str, folder: Path, task: Task, data: DataModule, figures: dict[str, Any]) -> None:
@@ -148,7 +148,7 @@ def _finish(recipe: Recipe, method: str, folder: Path, task: Task, data: DataMod
     seen = {s: collect(detector, data, s, recipe.trainer.max_dets, device) for s in splits if s in data.datasets}
     scores = {split: found.compute() for split, found in seen.items()}
     for split, found in seen.items():
-        save_detections(folder / f"detections_{split}.safetensors", found.detections, [t.name for t in found.targets])
+        save_detections(detections_file(folder, split), found.detections, [t.name for t in found.targets])
     errors = {s: evaluate_errors(v.detections, v.targets, v.classes, v.max_dets).as_dict() for s, v in seen.items()}
     notes: dict[str, Any] = {
         split: {**found.summary(), "per_class": found.by_class()} for split, found in scores.items()
