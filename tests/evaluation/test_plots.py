@@ -78,8 +78,8 @@ def test_training_curves_have_a_panel_per_quantity_and_a_line_per_run():
     figure = training_curves(RUNS)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["loss", "val/ap"]
     assert [[line.get_label() for line in axes.get_lines()] for axes in figure.axes] == [["alone", "LTD"]] * 2
-    assert figure.axes[1].get_lines()[0].get_xydata().tolist() == [[1, 10]]
-    assert figure.axes[1].get_lines()[1].get_xydata().tolist() == [[0, 0], [1, 5], [2, 10]]
+    assert figure.axes[1].get_lines()[0].get_xydata().tolist() == [[2, 10]]
+    assert figure.axes[1].get_lines()[1].get_xydata().tolist() == [[1, 0], [2, 5], [3, 10]]
     assert {axes.get_xlabel() for axes in figure.axes} == {"epoch"}
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["alone", "LTD"]
 

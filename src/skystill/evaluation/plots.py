@@ -360,4 +360,5 @@ def _legend_beside(axes: Axes, title: str) -> None:
 
 
 def _when(row: Mapping[str, float], index: int) -> float:
-    return row.get("epoch", row.get("step", float(index)))
+    """Where a row stands on the axis. Epochs count from 0 in metrics.csv, and from 1 in what people read."""
+    return row["epoch"] + 1 if "epoch" in row else row.get("step", float(index))
