@@ -5,13 +5,12 @@
     python benchmarks/accuracy/families.py --root path/to/hit_uav --only gfl_to_fcos --methods ltd_plus ltd pkd
 
 What is finished is kept, so the same command goes on after a stop. The table of each pair is copied to
-benchmarks/accuracy/results when all its seeds are there.
+benchmarks/accuracy/results/families when all its seeds are there.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from pathlib import Path
 from skystill.cli.recipes import parse_recipe, recipe_parser
 
 ROOT = Path(__file__).parents[2]
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results" / "families"
 LAST = Path("checkpoints") / "last.ckpt"
 
 
@@ -66,8 +65,10 @@ def compare(name: str, pair: Pair, root: str, methods: Sequence[str], seeds: Seq
     out = Path("runs") / "families" / name
     path = str(ROOT / "recipes" / f"{pair.student}.yaml")
     skystill(*("benchmark", path, "--data.root", root, "--methods", *methods, "--seeds", *seeds, "--out", str(out)))
+    RESULTS.mkdir(exist_ok=True)
     for suffix in (".json", ".md"):
-        shutil.copyfile(out / f"benchmark{suffix}", RESULTS / f"hit_uav_{name}{suffix}")
+        said = (out / f"benchmark{suffix}").read_text()
+        (RESULTS / f"{name}{suffix}").write_text(said.replace(root, "path/to/hit_uav"))
 
 
 def main() -> None:

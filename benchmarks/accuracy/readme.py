@@ -66,26 +66,26 @@ def link(path: Path) -> Path:
 
 
 def across(paths: list[Path]) -> str:
-    """One row a pair: how LTD does where the student, or the teacher, is of another family."""
+    """One row a pair: how `ltd_plus` does where the student, or the teacher, is of another family."""
     lines = [
-        "Other families, test split, the student alone and taught, on the same schedule; gains are paired, by seed:",
+        "Other families, test split of HIT-UAV, the student alone and taught on the same schedule:",
         "",
-        "| teacher and student | seeds | alone | with LTD | AP gain | with `ltd_plus` | AP gain |",
-        "|---|--:|--:|--:|---|--:|---|",
+        "| teacher -> student | seeds | teacher | alone | with `ltd_plus` | AP gain | 95% over seeds |",
+        "|---|--:|--:|--:|--:|--:|---|",
     ]
     for path in paths:
-        rows = test_rows(json.loads(path.read_text()))
-        by_seed: dict[str, dict[int, float]] = {}
-        for row in rows:
-            by_seed.setdefault(row["method"], {})[row["seed"]] = row["ap"]
-        alone, cells = by_seed["alone"], []
-        for method in ("ltd", "ltd_plus"):
-            taught = by_seed.get(method, {})
-            seeds = sorted(alone.keys() & taught.keys())
-            cells.append(f"{statistics.mean(taught[s] for s in seeds):.1f}" if seeds else "")
-            cells.append(", ".join(f"{taught[s] - alone[s]:+.1f}" for s in seeds))
-        name = f"[{path.stem}]({link(path)})"
-        lines.append(f"| {name} | {len(alone)} | {statistics.mean(alone.values()):.1f} | {' | '.join(cells)} |")
+        result = json.loads(path.read_text())
+        (teacher,) = (row["ap"] for row in test_rows(result) if row["method"] == "teacher")
+        alone, taught = (result["methods"][method] for method in ("alone", "ltd_plus"))
+        gain, (one, other) = taught["gain"], result["pair"].partition("_ltd_")[0].split("_to_")
+        cells = [
+            f"[{one} -> {other}]({link(path.with_suffix('.md'))})",
+            f"{len(taught['seeds'])}",
+            *(f"{ap:.1f}" for ap in (teacher, alone["ap"]["mean"], taught["ap"]["mean"])),
+            f"{gain['mean']:+.1f}",
+            f"{gain['t_low']:+.1f} .. {gain['t_high']:+.1f}" if gain["n"] > 1 else "",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -93,7 +93,7 @@ def main() -> None:
     text = README.read_text()
     head, rest = text.split(START)
     _, tail = rest.split(END)
-    others = [path for path in sorted(RESULTS.glob("*.json")) if path.stem not in WHOLE]
+    others = sorted((RESULTS / "families").glob("*.json"))
     parts = [table(RESULTS / f"{name}.json") for name in WHOLE] + ([across(others)] if others else [])
     body = "\n".join(parts)
     README.write_text(f"{head}{START}\n\n{body}\n{END}{tail}")
