@@ -67,8 +67,8 @@ def compare(name: str, pair: Pair, root: str, methods: Sequence[str], seeds: Seq
     skystill(*("benchmark", path, "--data.root", root, "--methods", *methods, "--seeds", *seeds, "--out", str(out)))
     RESULTS.mkdir(exist_ok=True)
     for suffix in (".json", ".md"):
-        said = (out / f"benchmark{suffix}").read_text()
-        (RESULTS / f"{name}{suffix}").write_text(said.replace(root, "path/to/hit_uav"))
+        said = (out / f"benchmark{suffix}").read_text().replace(root, "path/to/hit_uav").replace(f"{ROOT}/", "")
+        (RESULTS / f"{name}{suffix}").write_text(said)
 
 
 def main() -> None:
