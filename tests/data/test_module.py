@@ -89,10 +89,12 @@ def test_batch_of_one():
 def test_batches_fit_every_detector_that_takes_them(config):
     assert collate([sample(33, 20), sample(5, 70)], 48).images.shape == (2, 3, 48, 96)
     data = module(config)
-    data.pad_for(64)
     data.pad_for(48)
+    assert next(iter(data.train_dataloader())).images.shape == (4, 3, 96, 96)
+    data.pad_for(192)  # a teacher's
     assert next(iter(data.train_dataloader())).images.shape == (4, 3, 192, 192)
-    assert next(iter(data.val_dataloader())).images.shape == (4, 3, 192, 192)
+    data.pad_for(48)
+    assert next(iter(data.val_dataloader())).images.shape == (4, 3, 96, 96)
 
 
 def test_deep_images_stay_floats_beside_bytes():

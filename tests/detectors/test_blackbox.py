@@ -94,3 +94,11 @@ def test_refusals_are_one_line(make_detector: MakeDetector, scene: Scene) -> Non
         with pytest.raises(ConfigError, match=word) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_the_best_are_kept_in_whatever_order_a_function_gives_them() -> None:
+    backwards = Detections(FOUND.boxes.flip(0), FOUND.scores.flip(0), FOUND.labels.flip(0))
+    box = skystill.wrap(lambda images: [backwards] * len(images), CLASSES)
+    found = box.predict(torch.rand(1, 3, 64, 64), Selection(score=0.05, keep=2))[0]
+    assert found.scores.tolist() == pytest.approx([0.9, 0.7])
+    assert found.labels.tolist() == [0, 1]

@@ -81,3 +81,19 @@ def test_open_heads_teach_each_other(make_detector: MakeDetector, scene: Scene, 
     seen = pupil.eval()(images).knowledge
     live, stored = (method(seen, one, targets)["tower_sem"] for one in (told, replace(told, head=None)))
     torch.testing.assert_close(live, stored)
+
+
+@pytest.mark.parametrize("teacher", ["gfl", "fasterrcnn", "yolo11"])
+def test_a_teacher_in_bfloat16_teaches_what_it_would_in_float32(
+    make_detector: MakeDetector, scene: Scene, teacher: str
+) -> None:
+    images, targets = scene
+    found = []
+    for bf16 in (False, True):
+        pupil, master = make_detector("gfl", seed=1), make_detector(teacher, seed=2)
+        torch.manual_seed(0)
+        distiller = skystill.Distiller(pupil, master, skystill.LTD(), teacher_bf16=bf16)
+        torch.manual_seed(1)
+        found.append(distiller(images, targets))
+    for name, value in found[0].items():
+        assert float(found[1][name].detach()) == pytest.approx(float(value.detach()), rel=0.2, abs=0.05), name

@@ -19,6 +19,7 @@ def test_warm_up_rises_to_one_and_stays(t: float, share: float, weight: float) -
         (0.6, 0.2, 0.6, 0),
         (1, 0.2, 0.6, 0),
         (0.7, 0.5, 0.5, 0),
+        (0, 0, 0, 0),
     ],
 )
 def test_fade_out_falls_to_zero_and_stays(t: float, start: float, end: float, weight: float) -> None:

@@ -75,7 +75,7 @@ def test_measuring_leaves_no_trace(make_gfl) -> None:
     ],
 )
 def test_losses(terms: dict[str, float], state: str) -> None:
-    found = toll.losses(Toll(1, 1, 2, terms, 0.0), {"qfl", "giou"})
+    found = toll.losses(Toll(1, 1, 2, terms, {"qfl", "giou"}, 0.0))
     assert found.state == state
     bad = [name for name, value in terms.items() if not math.isfinite(value)]
     assert all(name in found.says for name in bad)
@@ -83,11 +83,11 @@ def test_losses(terms: dict[str, float], state: str) -> None:
 
 def test_duration_with_and_without_a_cache(make_gfl) -> None:
     patient = fake(make_gfl, trainer=TrainerConfig(epochs=30))
-    said = toll.duration(patient, Toll(1.0, 2.0, 4.0, {}, 0.0)).says
+    said = toll.duration(patient, Toll(1.0, 2.0, 4.0, {}, set(), 0.0)).says
     assert "4.00 s a step (student alone 1.00, teachers 2.00), 5 steps an epoch of 20 s, 30 epochs in 10 min" in said
     assert "would save 50%" in said
     patient.recipe.teacher.cache = "cache"
-    said = toll.duration(patient, Toll(1.0, 2.0, 4.0, {}, 0.0)).says
+    said = toll.duration(patient, Toll(1.0, 2.0, 4.0, {}, set(), 0.0)).says
     assert "2.00 s a step from the cache" in said
     assert "would save" not in said
 
@@ -95,10 +95,12 @@ def test_duration_with_and_without_a_cache(make_gfl) -> None:
 def test_memory(make_gfl, monkeypatch: pytest.MonkeyPatch) -> None:
     patient = fake(make_gfl)
     monkeypatch.setattr(toll, "_installed", lambda: 8.0 * GIB)
-    assert toll.memory(patient, Toll(1, 1, 1, {}, 2.0 * GIB)).says == "2.0 GiB at most in this process, of 8.0 GiB"
-    assert toll.memory(patient, Toll(1, 1, 1, {}, 7.5 * GIB)).state == "yellow"
+    assert (
+        toll.memory(patient, Toll(1, 1, 1, {}, set(), 2.0 * GIB)).says == "2.0 GiB at most in this process, of 8.0 GiB"
+    )
+    assert toll.memory(patient, Toll(1, 1, 1, {}, set(), 7.5 * GIB)).state == "yellow"
     monkeypatch.setattr(toll, "_installed", lambda: math.nan)
-    assert toll.memory(patient, Toll(1, 1, 1, {}, 7.5 * GIB)).state == "green"
+    assert toll.memory(patient, Toll(1, 1, 1, {}, set(), 7.5 * GIB)).state == "green"
 
 
 def test_disk(make_gfl, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -357,6 +357,15 @@ def test_folders_that_cannot_be_used_are_told(make_recipe: Make, tmp_path: Path)
     assert not (tmp_path / "fresh").exists()
 
 
+def test_a_run_goes_on_with_the_recipe_that_it_began_with(make_recipe: Make) -> None:
+    fit.train(make_recipe("begun", epochs=1, test=False))
+    changed = make_recipe("begun", epochs=2, test=False)
+    changed.optim.lr *= 2
+    with pytest.raises(ConfigError, match=r"begun: goes on as it began, with optim\.lr .*, and now that is .*--out"):
+        fit.train(changed, resume=True)
+    fit.train(make_recipe("begun", epochs=2, test=False), resume=True)  # more epochs are no other training
+
+
 def test_bfloat16_on_a_cpu_leaves_depthwise_convolutions_out(
     make_recipe: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,8 +64,9 @@ class DataModule(pl.LightningDataModule):
         return self.seed if self.config.view_seed is None else self.config.view_seed
 
     def pad_for(self, multiple: int) -> None:
-        """From now on the sides of batches are multiples of this too: what a detector takes."""
-        self.multiple = math.lcm(self.multiple, multiple)
+        """From now on the sides of batches are multiples of this, and of 32: what a detector takes. What they were
+        padded for before is forgotten, so that a student is scored as it flies, and not as its teacher wanted it."""
+        self.multiple = math.lcm(MULTIPLE, multiple)
 
     def setup(self, stage: str | None = None) -> None:
         """Reads each split once: the one that `stage` (validate, test) needs, or all of them.

@@ -88,7 +88,8 @@ class BlackBox(Finder):
 def cut(found: Sequence[Detections], how: Selection) -> list[Detections]:
     """The best of each image, as far as `how` lets them."""
     kept = [one.above(how.score) for one in found]
-    return [Detections(d.boxes[: how.keep], d.scores[: how.keep], d.labels[: how.keep]) for d in kept]
+    best = [one.scores.argsort(descending=True, stable=True)[: how.keep] for one in kept]
+    return [Detections(d.boxes[i], d.scores[i], d.labels[i]) for d, i in zip(kept, best, strict=True)]
 
 
 def as_places(found: Sequence[Detections], classes: int) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,6 @@ def warm_up(t: float, share: float) -> float:
 
 def fade_out(t: float, start: float, end: float) -> float:
     """1 until `start`, 0 from `end` on, a straight line between."""
-    if t <= start:
-        return 1.0
-    return 0.0 if t >= end else (end - t) / (end - start)
+    if t >= end:
+        return 0.0
+    return 1.0 if t <= start else (end - t) / (end - start)

@@ -152,8 +152,7 @@ def _eyes(patient: Patient) -> Iterator[Finding]:
 def _step(patient: Patient) -> Iterator[Finding]:
     with torch.random.fork_rng(devices=[]):
         found = toll.measure(patient)
-    own = set(patient.student(patient.batch.images, patient.batch.targets).losses)
-    yield toll.losses(found, own)
+    yield toll.losses(found)
     yield toll.duration(patient, found)
     yield toll.memory(patient, found)
     if patient.recipe.teacher.cache is not None:

@@ -27,12 +27,13 @@ HEAVY = 100.0  # a term so many times the student's loss drowns it
 @dataclass(frozen=True)
 class Toll:
     """Seconds of a step: the student alone, the teachers' forward passes, everything. terms: values of the first step.
-    peak: bytes, of the GPU or of this process."""
+    own: names of the student's. peak: bytes, of the GPU or of this process."""
 
     student: float
     teachers: float
     step: float
     terms: dict[str, float]
+    own: set[str]
     peak: float
 
 
@@ -44,6 +45,7 @@ def measure(patient: Patient) -> Toll:
     batch, distiller = patient.batch, patient.distiller
     labelled = sum(target.labelled for target in batch.targets)
     terms: dict[str, float] = {}
+    own: set[str] = set()
 
     def step() -> None:
         with patient.amp():
@@ -55,10 +57,12 @@ def measure(patient: Patient) -> Toll:
         with patient.amp():
             found = patient.student(batch.images[:labelled], batch.targets[:labelled]).losses
         _backward(found)
+        own.update(found)
 
     def ask() -> None:
-        for teacher in patient.teachers:
-            distiller.ask(teacher, batch.images, batch.targets)
+        with patient.amp():
+            for teacher in patient.teachers:
+                distiller.ask(teacher, batch.images, batch.targets)
 
     state = {name: value.clone() for name, value in patient.student.state_dict().items()}  # norms count steps
     if patient.device.type == "cuda":
@@ -73,23 +77,23 @@ def measure(patient: Patient) -> Toll:
     finally:
         patient.student.load_state_dict(state)
         distiller.zero_grad(set_to_none=True)
-    return Toll(student, teachers, whole, terms, _peak(patient.device))
+    return Toll(student, teachers, whole, terms, own, _peak(patient.device))
 
 
-def losses(toll: Toll, own: set[str]) -> Finding:
-    """The first step's terms. own: names of the student's."""
+def losses(toll: Toll) -> Finding:
+    """The first step's terms."""
     text = ", ".join(f"{name} {value:.3g}" for name, value in toll.terms.items())
     if bad := [name for name, value in toll.terms.items() if not math.isfinite(value)]:
         mend = "Look at the pair's weights and at the images with `skystill data inspect`."
         return Finding("losses", "red", f"{', '.join(bad)} not finite at the first step ({text}). {mend}")
-    taught = [value for name, value in toll.terms.items() if name not in own]
+    taught = [value for name, value in toll.terms.items() if name not in toll.own]
     if not any(taught):
         mend = "Unless it warms up, give a term a weight above 0, or train the student alone with `skystill train`."
         return Finding(
             "losses", "yellow" if taught else "red", f"the method adds nothing at the first step: {text}. {mend}"
         )
-    base = sum(value for name, value in toll.terms.items() if name in own)
-    heavy = [name for name, value in toll.terms.items() if name not in own and value > HEAVY * max(base, 1e-6)]
+    base = sum(value for name, value in toll.terms.items() if name in toll.own)
+    heavy = [name for name, value in toll.terms.items() if name not in toll.own and value > HEAVY * max(base, 1e-6)]
     if heavy:
         mend = f"Lower the weight of {', '.join(heavy)}."
         return Finding("losses", "yellow", f"{text}: more than {HEAVY:.0f} times the student's own loss. {mend}")

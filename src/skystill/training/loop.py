@@ -42,7 +42,7 @@ def make_trainer(recipe: Recipe, folder: Path, callbacks: list[Callback]) -> pl.
         trainer = pl.Trainer(
             accelerator=config.accelerator,
             devices=config.devices,
-            # Bindings that fade out leave adapters without gradient, which plain ddp refuses.
+            # A term of weight 0, or a batch without objects, leaves weights without gradient, which plain ddp refuses.
             strategy="ddp_find_unused_parameters_true" if several else config.strategy,
             precision=config.precision,
             max_epochs=config.epochs,

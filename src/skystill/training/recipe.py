@@ -262,10 +262,15 @@ class Recipe:
                 "them. Use auto or ddp, or set inspect_every to 0."
             )
 
+    def as_dict(self) -> dict[str, Any]:
+        """Nested dicts and lists, as YAML gives them back."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
     def write(self, path: Path) -> None:
         """The resolved recipe as YAML that can be run again."""
         with whole_file(path) as part:
-            part.write_text(yaml.safe_dump(_plain(asdict(self)), sort_keys=False), encoding="utf-8")
+            part.write_text(yaml.safe_dump(self.as_dict(), sort_keys=False), encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

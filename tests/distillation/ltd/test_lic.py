@@ -122,3 +122,8 @@ def test_a_new_lic_learns_where_to_look() -> None:
 def test_offsets_far_beyond_the_map_read_zero() -> None:
     f, _, weight = draw(0, 3, 3)
     assert calibrate(f, torch.full((2, 18, 3, 3), 1e6), weight).abs().max() == 0
+
+
+def test_a_student_that_diverged_has_a_loss_to_be_stopped_by() -> None:
+    lic = LIC(4, 6)
+    assert lic(torch.full((1, 4, 5, 5), torch.nan), None).isnan().all()

@@ -79,7 +79,8 @@ class FasterRCNNDetector(TorchvisionDetector):
         """The second stage on any boxes; see `TwoStage`. They are cut at the image, as proposals are."""
         height, width = (side * self.strides[0] for side in pyramid[0].shape[2:])
         inside = [clip(b, height, width) for b in boxes]
-        logits, found = self._second(dict(zip(self.names, pyramid, strict=True)), inside, (height, width))
+        maps = {name: level.float() for name, level in zip(self.names, pyramid, strict=True)}  # bfloat16 of a teacher
+        logits, found = self._second(maps, inside, (height, width))
         return logits.roll(-1, -1), found[:, 1:]
 
     def _second(self, maps: dict[str, Tensor], boxes: list[Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:

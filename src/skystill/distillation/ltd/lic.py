@@ -116,5 +116,6 @@ def _corners(offset: Tensor, places: Tensor, h: int, w: int) -> tuple[Tensor, Te
     cols = torch.stack([x0, x0 + 1, x0, x0 + 1], -1)
     share = torch.stack([(1 - fy) * (1 - fx), (1 - fy) * fx, fy * (1 - fx), fy * fx], -1)
     inside = (rows >= 0) & (rows < h) & (cols >= 0) & (cols < w)
-    cell = (rows.clamp(0, h - 1) * w + cols.clamp(0, w - 1)).long()
+    # A student that diverged moves taps to NaN, which is no index; its loss is NaN all the same, by the shares.
+    cell = (rows.clamp(0, h - 1) * w + cols.clamp(0, w - 1)).nan_to_num(0.0).long()
     return cell, share * inside
