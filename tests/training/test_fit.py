@@ -364,6 +364,9 @@ def test_a_run_goes_on_with_the_recipe_that_it_began_with(make_recipe: Make) -> 
     with pytest.raises(ConfigError, match=r"begun: goes on as it began, with optim\.lr .*, and now that is .*--out"):
         fit.train(changed, resume=True)
     fit.train(make_recipe("begun", epochs=2, test=False), resume=True)  # more epochs are no other training
+    (fit.train(make_recipe("torn", epochs=1, test=False)) / "recipe.yaml").write_text("seed: [")
+    with pytest.raises(ConfigError, match=r"recipe\.yaml: is damaged\. Give another --out"):
+        fit.train(make_recipe("torn", epochs=1, test=False), resume=True)
 
 
 def test_bfloat16_on_a_cpu_leaves_depthwise_convolutions_out(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from skystill.errors import ConfigError
 from skystill.training.recipe import MethodConfig, Recipe
+from skystill.training.same import ELSEWHERE, UNTAUGHT, differences
 
 ALONE = "alone"
+_IDLE = (*ELSEWHERE, "data.group", "trainer.progress", "trainer.loggers")  # what leaves a run's result as it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,52 +81,8 @@ def _folder_names(variants: Iterable[str]) -> dict[str, str]:
 
 def check_same(job: Job) -> None:
     """Refuses to take a run of another recipe for this one's. Errors: ConfigError that names what differs."""
-    path = job.folder / "recipe.yaml"
-    if not path.is_file():
-        return
-    there = yaml.safe_load(path.read_text(encoding="utf-8"))
-    here = _comparable(plain(job.recipe), job)
-    found = _comparable(_merge(plain(Recipe()), there), job)
-    differs = [f"{key} is {found.get(key)} there, {here.get(key)} here" for key in here if found.get(key) != here[key]]
-    if differs:
-        raise ConfigError(
-            f"{job.folder}: holds a run of another recipe: {'; '.join(differs[:4])}. Give another --out or delete it."
-        )
-
-
-def plain(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as YAML would give it back."""
-    values: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_lists(asdict(recipe))))
-    return values
-
-
-def _lists(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _lists(v) for k, v in value.items()}
-    return [_lists(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-def _comparable(values: dict[str, Any], job: Job) -> dict[str, Any]:
-    """Flat keys of what can change the result: not names, places, progress bars or what `alone` passes over."""
-    idle = {
-        "name",
-        "out",
-        "data.root",
-        "data.group",
-        "data.workers",
-        "data.cache_mb",
-        "trainer.progress",
-        "trainer.loggers",
-    }
-    flat = {f"{a}.{b}": v for a, section in values.items() if isinstance(section, dict) for b, v in section.items()}
-    flat |= {key: value for key, value in values.items() if not isinstance(value, dict)}
-    passed_over = ("teacher.", "method.", "data.unlabelled") if job.label == ALONE else ("teacher.cache",)
-    return {k: v for k, v in flat.items() if k not in idle and not k.startswith(passed_over)}
-
-
-def _merge(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Settings of an older version lack newer keys, which had the default's effect."""
-    return {
-        key: {**value, **(given.get(key) or {})} if isinstance(value, dict) else given.get(key, value)
-        for key, value in defaults.items()
-    }
+    passed_over = _IDLE + UNTAUGHT * (job.label == ALONE)
+    found = differences(job.folder / "recipe.yaml", job.recipe, passed_over)
+    if found:
+        differs = "; ".join(f"{key} is {there} there, {here} here" for key, there, here in found[:4])
+        raise ConfigError(f"{job.folder}: holds a run of another recipe: {differs}. Give another --out or delete it.")
