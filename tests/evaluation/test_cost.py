@@ -108,6 +108,14 @@ def test_memory_holds_weights_and_the_peak_of_a_run():
     assert 4 + 250 < peak < 4 + 300
 
 
+@pytest.mark.parametrize("disturbed", [0.0, 900.0])
+def test_one_disturbed_run_does_not_move_the_peak(monkeypatch, disturbed):
+    growths = iter([300.0, 310.0, disturbed, 290.0, 305.0])
+    monkeypatch.setattr(cost, "_growth", lambda run: next(growths))
+    peak = cost._peak_memory(lambda: None, nn.Linear(5, 1, bias=False), torch.device("cpu"))
+    assert 4 * 5 + 290 < peak < 4 * 5 + 310
+
+
 def test_memory_is_nan_where_the_system_does_not_tell(monkeypatch):
     def refuse(self, text):
         raise OSError

@@ -6,6 +6,7 @@ matrix products and attention count, element-wise work does not. Papers that cou
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -161,7 +162,8 @@ def _latency(milliseconds: NDArray[np.float64]) -> Latency:
 def _peak_memory(run: Callable[[], object], module: nn.Module, device: torch.device) -> float:
     """Bytes: the module's weights and buffers, and what a run adds at its peak.
 
-    CUDA: what torch allocates. CPU: growth of the process's resident memory (Linux), elsewhere nan.
+    CUDA: what torch allocates. CPU: growth of the process's resident memory (Linux), elsewhere nan; the median of
+    several runs, for in any one of them the process may give back memory that something else held.
     """
     weights = sum(t.numel() * t.element_size() for t in [*module.parameters(), *module.buffers()])
     run()  # the first run also builds kernels and thread pools
@@ -172,12 +174,18 @@ def _peak_memory(run: Callable[[], object], module: nn.Module, device: torch.dev
         run()
         return weights + float(torch.cuda.max_memory_allocated(device) - before)
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark to the present size
-        before_kib = _status("VmRSS")
-        run()
-        return weights + 1024.0 * max(_status("VmHWM") - before_kib, 0)
+        return weights + float(np.median([_growth(run) for _ in range(5)]))
     except (OSError, KeyError):
         return math.nan
+
+
+def _growth(run: Callable[[], object]) -> float:
+    """Bytes by which the process's resident memory grows at most during a run."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark to the present size
+    before_kib = _status("VmRSS")
+    run()
+    return 1024.0 * max(_status("VmHWM") - before_kib, 0)
 
 
 def _status(key: str) -> int:
