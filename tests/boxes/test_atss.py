@@ -187,11 +187,12 @@ def test_upright_objects_told_as_oriented_ones_get_the_same_places(
     places, levels, boxes = torch.cat(grids), tuple(len(g) for g in grids), random_boxes(seed, count)
     upright, oriented = atss(places, levels, boxes), atss(places, levels, hbb_to_obb(boxes))
     torch.testing.assert_close(upright.threshold, oriented.threshold, atol=1e-5, rtol=1e-4)
+    # Rounding decides a place that lies on an object's threshold, or is as much one object's as another's.
     iou = box_iou(places, boxes)
-    assume(((iou - upright.threshold).abs() > NEAR).all())
-    taken = iou.sort(1).values.diff(dim=1) if count > 1 else torch.ones(1)
-    assume((taken.abs() > NEAR).all() or (iou.sum() == 0))
-    assert oriented.object.tolist() == upright.object.tolist()
+    best = torch.cat([iou, torch.full_like(iou[:, :1], -1.0)], 1).topk(2).values
+    clear = ((iou - upright.threshold).abs() > NEAR).all(1) & ((best[:, 0] - best[:, 1] > NEAR) | (best[:, 0] == 0))
+    assert clear.sum() > len(places) / 2
+    assert oriented.object[clear].tolist() == upright.object[clear].tolist()
 
 
 @some
