@@ -31,7 +31,6 @@ from ltd_step import CLASSES, truth, write
 import skystill
 from skystill.distillation.cache import TeacherCache, layout_of, pack
 from skystill.distillation.ltd import paper
-from skystill.distillation.ltd.towers import Towers
 from skystill.distillation.methods import make_method
 
 PAIR = ("gfl_lite2", "gfl_mnv3s")
@@ -39,7 +38,6 @@ SHARES = {"early": 0.0, "late": 0.7}
 BATCHES = 6  # in the cache
 PARTS = {
     "ccd": (paper.LTD, "_calibrate"),
-    "towers": (Towers, "forward"),
     "pairing": (paper, "same_grid"),
     "regions": (paper, "find_regions"),
     "sem": (paper, "semantic_loss"),

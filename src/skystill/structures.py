@@ -157,21 +157,19 @@ class Queries:
 
 MapPair = tuple[Tensor, Tensor]  # of one level, for classes and for boxes
 Finish = Callable[[Sequence[MapPair], Sequence[int]], Dense]
-Open = Callable[[Sequence[Tensor]], tuple[MapPair, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class HeadView:
     """A dense head of two towers, for classes and for boxes, opened before the last convolution of each.
 
-    widths: C of the maps there, of both towers. open: a pyramid to such maps. finish: such maps, and the head's level
-    that each pair is of, to predictions at these levels. Both run the head's own layers, whatever weights they have by
-    then. maps: a pair of (B, C, H_l, W_l) for each level, fine to coarse; empty for a head that has not run. shared:
-    whether the towers of all levels are the same.
+    widths: C of the maps there, of both towers. finish: such maps, and the head's level that each pair is of, to
+    predictions at these levels, by the head's own layers, whatever weights they have by then. maps: a pair of
+    (B, C, H_l, W_l) for each level, fine to coarse; empty for a head that has not run. shared: whether the towers of
+    all levels are the same.
     """
 
     widths: tuple[int, int]
-    open: Open
     finish: Finish
     maps: tuple[MapPair, ...] = ()
     shared: bool = True

@@ -152,7 +152,7 @@ def test_a_second_argument_is_told(file: Path) -> None:
         ("--method.settings={ccd: much}", "method.settings: ccd takes a number, not 'much'."),
         (
             "--method.settings={binding: glue}",
-            "method.settings: binding takes fusion, lic, explicit, related, regional or both, not 'glue'.",
+            "method.settings: binding takes fusion, lic, explicit, related or both, not 'glue'.",
         ),
     ],
 )

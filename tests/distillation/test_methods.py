@@ -64,7 +64,7 @@ def test_numbers_that_yaml_reads_as_text_are_numbers() -> None:
         ("ltd", {"fade": 0.6}, "method ltd: fade is 0.6. Give two numbers, from and to."),
         ("ltd", {"fade": [0.6, 0.3]}, "method ltd: fade runs from 0.6 to 0.3. Give the smaller number first."),
         ("cwd", {"tau": 0}, "method cwd: tau is 0. Give a number above 0."),
-        ("ltd", {"binding": [1]}, "method ltd: binding is [1]; choose fusion, lic, explicit, related, regional, both."),
+        ("ltd", {"binding": [1]}, "method ltd: binding is [1]; choose fusion, lic, explicit, related, both."),
     ],
 )
 def test_values_that_make_no_sense_are_told(name: str, settings: dict[str, object], message: str) -> None:

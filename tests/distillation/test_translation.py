@@ -64,7 +64,7 @@ def test_scores_of_every_view_are_those_of_the_teachers_classes(make_knowledge: 
     dense = replace(said.dense, logits=logits)
     queries = Queries(torch.randn(2, 5, 4), torch.rand(2, 5, 4))
     detections = [Detections(torch.rand(4, 4), torch.rand(4), torch.arange(4))]
-    head = HeadView((8, 8), lambda pyramid: (), lambda maps, levels: dense)
+    head = HeadView((8, 8), lambda maps, levels: dense)
     told = found(replace(said, dense=dense, queries=queries, detections=detections, head=head))
     assert told.dense is not None
     assert told.queries is not None

@@ -139,6 +139,27 @@ def test_another_augmentation_or_teacher_is_refused(make_cached: Make, teacher_f
         distill(other)
 
 
+@pytest.mark.parametrize(
+    ("part", "setting", "value", "told"),
+    [
+        ("teacher", "scale", 2.0, r"scale is 1\.0 there, 2\.0 here"),
+        ("teacher", "bf16", True, "bf16 is False there, True here"),
+        ("data", "replay", 3, "replay is 2 there, 3 here"),
+        ("data", "view_seed", 7, "view_seed is 5 there, 7 here"),
+        ("data", "scenes_train", 5, "(images|count) "),
+    ],
+)
+def test_whatever_the_lessons_depend_on_is_in_their_key(
+    make_cached: Make, part: str, setting: str, value: object, told: str
+) -> None:
+    made, other = make_cached("one"), make_cached("two")
+    made.trainer.epochs = 1
+    distill(made)
+    setattr(getattr(other, part), setting, value)
+    with pytest.raises(ConfigError, match=f"a teacher cache of other lessons: .*{told}"):
+        distill(other)
+
+
 def test_views_padded_to_other_sides_are_other_lessons(make_cached: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     distill(make_cached("one"))
     monkeypatch.setattr(lessons.Distiller, "multiple", 64)  # as a student of coarser levels has it

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from skystill import Distiller, Targets, create
 from skystill.distillation.methods import make_method
+from skystill.distributed import mean_over_workers
 
 SMALL = {"neck_channels": 16, "head_channels": 16, "head_depth": 1, "norm": "gn"}
 # one of each way to teach predictions: distributions of edges, boxes alone
@@ -37,8 +38,10 @@ def work(rank: int, folder: str, family: str) -> None:
     terms: dict[str, Tensor] = wrapped(images, targets)
     torch.stack(list(terms.values())).sum().backward()
     grads = torch.cat([p.grad.flatten() for p in student.parameters() if p.grad is not None])
+    mine = torch.tensor(4.0 * rank + 1)
+    means = f"mean {mean_over_workers(mine).item()} of 1.0 and 5.0, {mine.item() == 4 * rank + 1}"
     Path(folder, f"{rank}.txt").write_text(
-        f"{sorted(terms)} {grads.isfinite().all()} {grads.double().sum().item():.9e}"
+        f"{sorted(terms)} {grads.isfinite().all()} {grads.double().sum().item():.9e} {means}"
     )
     dist.destroy_process_group()
 
@@ -54,6 +57,7 @@ def test_a_worker_without_objects_keeps_up_with_one_that_has_some(family: str, t
         assert worker.returncode == 0, errors
     one, other = ((tmp_path / f"{rank}.txt").read_text() for rank in (0, 1))
     assert "True" in one
+    assert one.endswith("mean 3.0 of 1.0 and 5.0, True")
     assert one == other
 
 

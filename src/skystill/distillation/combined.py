@@ -41,20 +41,10 @@ class Combined(Method):
         """Whether any of them does."""
         return any(method.features for _, method in self.each())
 
-    @property
-    def head_maps(self) -> bool:
-        """Whether any of them does."""
-        return any(method.head_maps for _, method in self.each())
-
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
         """Prepares every method."""
         for _, method in self.each():
             method.prepare(student, teacher)
-
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        """Of all of them."""
-        return tuple(what for _, method in self.each() for what in method.left_out)
 
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
         """See Method."""

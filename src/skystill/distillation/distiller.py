@@ -104,11 +104,6 @@ class Distiller(nn.Module):
         return tuple(teacher for teacher in self.teachers if isinstance(teacher, Detector))
 
     @property
-    def left_out(self) -> tuple[str, ...]:
-        """What the method's settings ask for and no teacher serves, in words."""
-        return tuple(dict.fromkeys(what for method in self._each() for what in method.left_out))
-
-    @property
     def multiple(self) -> int:
         """Image sides that student and teachers take, these at their scale, are multiples of it."""
         return common_multiple(self.student, self.networks, self.teacher_scale)
@@ -154,8 +149,8 @@ class Distiller(nn.Module):
         if self.teacher_scale != 1:
             images = F.interpolate(images, scale_factor=self.teacher_scale, mode="bilinear", antialias=True)
         told = teacher(images).knowledge.detach()
-        if told.head is not None and not any(method.head_maps for method in self._each()):
-            told = replace(told, head=replace(told.head, maps=()))
+        if told.head is not None:
+            told = replace(told, head=replace(told.head, maps=()))  # only a student's are asked for
         return rescale(told, self.teacher_scale)
 
     def set_progress(self, t: float) -> None:

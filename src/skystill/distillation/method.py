@@ -25,22 +25,12 @@ class Method(nn.Module, ABC):
         """Whether it compares feature maps, which a black box does not show."""
         return True
 
-    @property
-    def head_maps(self) -> bool:
-        """Whether it compares the maps in the middle of the heads, which teachers otherwise let go of."""
-        return False
-
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        """What its settings ask for and this pair cannot serve, in words, once it is built."""
-        return ()
-
     def prepare(self, student: Knowledge, teacher: Knowledge) -> None:
         """Checks that the teacher shows what this method needs, and builds. Errors: ConfigError with the mend."""
         if self.features and not teacher.pyramid:
             raise ConfigError(
                 "the teacher is a black box without features. Use a method that compares predictions: ltd with ccd 0 "
-                "(--method.settings.ccd 0; of ltd_plus --method.settings.towers 0 too), or bckd."
+                "(--method.settings.ccd 0), or bckd."
             )
         self.build(student, teacher)
 

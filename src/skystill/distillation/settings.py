@@ -12,7 +12,7 @@ from skystill.errors import ConfigError
 # Weights and distances are 0 or more, counts 1 or more, unless a method's own default is less. What is divided by is
 # above 0, and a share is at most 1.
 _DIVISORS = {"tau", "tau_bind", "tau_loc", "divisor"}
-_SHARES = {"warmup", "fade", "core", "sure", "low", "focus", "mask", "peaks"}
+_SHARES = {"warmup", "fade", "core", "sure", "low", "mask", "peaks"}
 
 
 def checked(name: str, method: type, settings: dict[str, Any]) -> dict[str, Any]:

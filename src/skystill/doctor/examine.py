@@ -107,9 +107,7 @@ def _teacher(patient: Patient) -> Iterator[Finding]:
 def _method(patient: Patient) -> Iterator[Finding]:
     check_methods(patient, {"": patient.recipe.method})
     fit = ", ".join(fitting(patient))
-    without = patient.distiller.left_out
-    said = f"{patient.recipe.method.name}{'; without its ' * bool(without)}{'; '.join(without)}"
-    yield Finding("method", "yellow" if without else "green", f"{said}; this pair can learn by {fit}")
+    yield Finding("method", "green", f"{patient.recipe.method.name}; this pair can learn by {fit}")
 
 
 def check_methods(patient: Patient, methods: Mapping[str, MethodConfig]) -> None:

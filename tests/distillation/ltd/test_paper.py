@@ -9,14 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from skystill.distillation.adapters import adapter
-from skystill.distillation.combined import Combined
-from skystill.distillation.ltd import LTD, LTDPlus
+from skystill.distillation.ltd import LTD
 from skystill.distillation.ltd.ccd import ExplicitBinding, bound, gate_lesson, relatedness
 from skystill.distillation.ltd.lic import Pointwise
 from skystill.distillation.ltd.regions import find_regions
 from skystill.distillation.ltd.tasd import box_imitation_loss, localization_loss, semantic_loss
 from skystill.distillation.maps import standardise
-from skystill.distillation.methods import make_method
 from skystill.structures import Knowledge, Targets
 
 MakeKnowledge = Callable[..., Knowledge]
@@ -79,12 +77,12 @@ def test_terms_are_the_weighted_losses(
     lic = explicit = torch.zeros(())
     if method.implicit is not None:
         lic = method.implicit(student.pyramid, teacher.pyramid)
-    if method.explicit is not None:
-        d = method.explicit.distances(student.pyramid, teacher.pyramid)
+    if method.cross is not None:
+        d = method.cross.distances(student.pyramid, teacher.pyramid)
         gap = torch.tensor([[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]])
         alpha = relatedness(d, gap, 0.2, 0.5)
-        if isinstance(method.explicit, ExplicitBinding):
-            alpha = method.explicit.weights(student.pyramid, teacher.pyramid)
+        if isinstance(method.cross, ExplicitBinding):
+            alpha = method.cross.weights(student.pyramid, teacher.pyramid)
         explicit = bound(alpha, d)
     # Halfway through the warm-up, halfway through the fading of `both`.
     expected["ccd"] = 2.0 * 0.5 * (lic + (0.5 if binding == "both" else 1.0) * explicit)
@@ -196,8 +194,8 @@ def test_a_student_that_equals_its_teacher_has_nothing_to_learn(
 ) -> None:
     same = make_knowledge(3, channels=8)
     method = built(same, same, binding=binding, rho=100.0)  # a rho so large that every level is bound to itself
-    if method.explicit is not None:
-        method.explicit.adapt = nn.ModuleList(adapter(8, 8) for _ in same.pyramid)
+    if method.cross is not None:
+        method.cross.adapt = nn.ModuleList(adapter(8, 8) for _ in same.pyramid)
     if method.implicit is not None:
         method.implicit.fusion.reduce = nn.ModuleList(nn.Identity() for _ in same.pyramid)
         with torch.no_grad():
@@ -356,16 +354,3 @@ def test_a_method_can_be_copied_after_a_step(pair: tuple[Knowledge, Knowledge], 
     before = method(student, teacher, two_images)
     torch.manual_seed(1)
     assert copied(student, teacher, two_images)["ccd"] == before["ccd"]
-
-
-def test_what_a_closed_head_leaves_out_is_told(pair: tuple[Knowledge, Knowledge]) -> None:
-    student, teacher = pair
-    assert student.head is None
-    plus, pkd = make_method("ltd_plus"), make_method("ltd+pkd")
-    for method in (plus, pkd):
-        method.prepare(student, teacher)
-    assert plus.left_out == ("towers, for a head that cannot be opened",)
-    assert pkd.left_out == ()
-    both = Combined({"plus": LTDPlus(), "ltd": LTD(width=8, dim=8)})
-    both.prepare(student, teacher)
-    assert both.left_out == plus.left_out

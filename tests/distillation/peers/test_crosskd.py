@@ -99,7 +99,7 @@ def test_the_loss_over_numbers(make_dense: Callable[..., Dense], make_knowledge:
     assert dense_t is not None
     assert dense_t.edges is not None
     assert crossed.edges is not None
-    view = HeadView((8, 8), lambda pyramid: (), lambda maps, levels: crossed, tuple((p, p) for p in teacher.pyramid))
+    view = HeadView((8, 8), lambda maps, levels: crossed, tuple((p, p) for p in teacher.pyramid))
     teacher = replace(teacher, head=view)
     terms = built(teacher, teacher, sem=2.0, loc=3.0, tau=4.0)(teacher, teacher, [])
     sem = loc = norm = 0.0
@@ -125,7 +125,7 @@ def test_heads_without_distributions_compare_boxes(
 ) -> None:
     crossed, teacher = replace(make_dense(1), edges=None), make_knowledge(2)
     assert teacher.dense is not None
-    view = HeadView((8, 8), lambda pyramid: (), lambda maps, levels: crossed, tuple((p, p) for p in teacher.pyramid))
+    view = HeadView((8, 8), lambda maps, levels: crossed, tuple((p, p) for p in teacher.pyramid))
     without = replace(teacher, dense=replace(teacher.dense, edges=None), head=view)
     found = built(without, without)(without, without, [])["crosskd_loc"].item()
     assert 0 < found < 2

@@ -83,13 +83,9 @@ class Head(nn.Module):
 
     def run(self, pyramid: tuple[Tensor, ...]) -> tuple[Dense, tuple[MapPair, ...]]:
         """Predictions, and the maps before the last layer of the towers."""
-        maps = self.open(pyramid)
-        return self.finish(maps, range(len(maps))), maps
-
-    def open(self, pyramid: Sequence[Tensor]) -> tuple[MapPair, ...]:
-        """The maps before the last layer of the towers, a pair for each level; see HeadView."""
         levels = enumerate(pyramid)
-        return tuple((self.cls_tower.start(x, level), self.reg_tower.start(x, level)) for level, x in levels)
+        maps = tuple((self.cls_tower.start(x, level), self.reg_tower.start(x, level)) for level, x in levels)
+        return self.finish(maps, range(len(maps))), maps
 
     def finish(self, maps: Sequence[MapPair], levels: Sequence[int]) -> Dense:
         """Predictions from maps as `run` gives them, at some of the levels; see HeadView."""

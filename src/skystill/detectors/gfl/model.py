@@ -67,7 +67,7 @@ class GFL(Detector):
 
     def head_view(self) -> HeadView:
         """The middle of the head, before the last layer of its towers."""
-        return HeadView((self.head.middle_width,) * 2, self.head.open, self.head.finish)
+        return HeadView((self.head.middle_width,) * 2, self.head.finish)
 
     def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
         """Losses "qfl", "dfl", "giou" ("kld" for oriented boxes) when targets are given, and the knowledge; see

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -96,13 +95,12 @@ class TwoTowers(OneStage):
 
     def looked_into(self, pyramid: tuple[Tensor, ...]) -> HeadView:
         """Its maps before the last convolution of both."""
-        view = self.head_view()
-        return replace(view, maps=view.open(pyramid))
+        return replace(self.head_view(), maps=open_towers(self.model.head, pyramid))
 
     def head_view(self) -> HeadView:
         """The middle of the head, before the last convolution of its towers."""
         width = self.model.head.classification_head.cls_logits.in_channels
-        return HeadView((width, width), partial(open_towers, self.model.head), self._finish)
+        return HeadView((width, width), self._finish)
 
     def _finish(self, maps: Sequence[MapPair], levels: Sequence[int]) -> Dense:
         outputs = {key: value.float() for key, value in finish_towers(self.model.head, maps).items()}

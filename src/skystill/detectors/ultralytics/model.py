@@ -103,11 +103,7 @@ class UltralyticsDetector(Detector):
     def head_view(self) -> HeadView:
         """The middle of the one-to-many head: each level has towers of its own, cut after their first layer of two."""
         widths = (self.head.cv3[0][-1].in_channels, self.head.cv2[0][-1].in_channels)
-        return HeadView(widths, self._open, self._finish, shared=False)
-
-    def _open(self, pyramid: Sequence[Tensor]) -> tuple[MapPair, ...]:
-        head = self.head
-        return tuple((c[0](x), b[0](x)) for x, c, b in zip(pyramid, head.cv3, head.cv2, strict=True))
+        return HeadView(widths, self._finish, shared=False)
 
     def _finish(self, maps: Sequence[MapPair], levels: Sequence[int]) -> Dense:
         pairs = list(zip(maps, levels, strict=True))

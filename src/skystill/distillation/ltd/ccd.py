@@ -113,7 +113,7 @@ class CrossDistances(nn.Module):
 
 
 class ExplicitBinding(CrossDistances):
-    """Global inner products between the levels of both pyramids say how much each distance counts."""
+    """Global inner products between the levels of both pyramids say how much each distance counts: the paper's."""
 
     def __init__(
         self,
@@ -135,6 +135,25 @@ class ExplicitBinding(CrossDistances):
         u = torch.stack([F.normalize(q(describe(s)), dim=1) for q, s in zip(self.query, pyramid_s, strict=True)], 1)
         v = torch.stack([F.normalize(k(describe(t)), dim=1) for k, t in zip(self.key, pyramid_t, strict=True)], 1)
         return (self.gamma * u @ v.transpose(1, 2) - self.rho * self.gap).softmax(2)
+
+    def forward(self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """alpha and d, both (B, L_s, L_t)."""
+        return self.weights(pyramid_s, pyramid_t), self.distances(pyramid_s, pyramid_t)
+
+
+class MeasuredBinding(CrossDistances):
+    """The distances themselves say how much each counts, see `relatedness`: ours."""
+
+    def __init__(
+        self, student: Knowledge, teacher: Knowledge, places: int, tau: float, rho: float, peaks: float = 0.0
+    ) -> None:
+        super().__init__(student, teacher, places, peaks)
+        self.tau, self.rho = tau, rho
+
+    def forward(self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """alpha and d, both (B, L_s, L_t); every row of alpha sums to 1."""
+        distances = self.distances(pyramid_s, pyramid_t)
+        return relatedness(distances, self.gap, self.tau, self.rho), distances
 
 
 def bound(alpha: Tensor, distances: Tensor) -> Tensor:

@@ -9,18 +9,15 @@ from torch import Tensor, nn
 
 from skystill.distillation.items import items_of, on_queries
 from skystill.distillation.ltd.ccd import (
-    CrossDistances,
     ExplicitBinding,
     ImplicitBinding,
+    MeasuredBinding,
     bound,
     gate_lesson,
-    relatedness,
 )
 from skystill.distillation.ltd.lic import LIC, Pointwise
-from skystill.distillation.ltd.regional import RegionalBinding
 from skystill.distillation.ltd.regions import Regions, find_regions, proposal_regions
 from skystill.distillation.ltd.tasd import box_imitation_loss, check_bins, localization_loss, semantic_loss
-from skystill.distillation.ltd.towers import Towers
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import same_grid
 from skystill.distillation.proposals import on_proposals
@@ -28,7 +25,7 @@ from skystill.distillation.schedule import fade_out, warm_up
 from skystill.errors import ConfigError
 from skystill.structures import Dense, Knowledge, Targets
 
-Binding = Literal["fusion", "lic", "explicit", "related", "regional", "both"]
+Binding = Literal["fusion", "lic", "explicit", "related", "both"]
 RegionsOf = Literal["disentangled", "shared"]
 
 
@@ -36,18 +33,18 @@ class LTD(Method):
     """Cross-layer calibration (CCD with LIC) and task-aware spatial disentangle distillation (TASD).
 
     binding: "lic" implicit, by the gates of the fusion; "fusion" the same without calibration, a 1x1 convolution in
-    LIC's place; "explicit" by learned inner products; "related" by measured ones; "regional" by those of every object
-    apart (regional.py); "both" is lic with the explicit binding teaching the gates, until it fades out.
+    LIC's place; "explicit" by learned inner products; "related" by measured ones; "both" is lic with the explicit
+    binding teaching the gates, until it fades out.
     regions: "disentangled" teaches each task in its own region, "shared" both tasks in the two regions together.
     ccd, sem, loc: weights of the terms; 0 leaves a term out. warmup: share of the training over which CCD grows in.
-    fade: between these shares of it what serves its beginning fades out, the explicit binding of "both" and towers.
+    fade: between these shares of it the explicit binding of "both" fades out.
     width, places: see ImplicitBinding. gamma, rho, dim, tau_bind: see ccd.py. core, sure, low: see regions.py.
-    background: weight of L_sem outside R_sem. tau_loc: L_loc's T. focus: see RegionalBinding. towers: weight of TASD
-    inside the heads, see towers.py; left out where either head cannot be opened.
+    background: weight of L_sem outside R_sem. tau_loc: L_loc's T. peaks: share of each distance that is measured where
+    channels are strong, see peaks.py.
 
-    Returns the terms "ccd", "gates" (binding "both"), "tower_sem", "tower_loc", "sem" and "loc". Of a two-stage student
-    the last two teach the first stage, and "roi_sem" and "roi_loc" the second, on the student's proposals. Of a set
-    predictor they teach the queries that answer to what the teacher found.
+    Returns the terms "ccd", "gates" (binding "both"), "sem" and "loc". Of a two-stage student the last two teach the
+    first stage, and "roi_sem" and "roi_loc" the second, on the student's proposals. Of a set predictor they teach the
+    queries that answer to what the teacher found.
     """
 
     def __init__(
@@ -70,8 +67,6 @@ class LTD(Method):
         background: float = 0.0,
         tau_loc: float = 10.0,
         regions: RegionsOf = "disentangled",
-        focus: float = 0.5,
-        towers: float = 0.0,
         peaks: float = 0.0,
     ) -> None:
         super().__init__()
@@ -81,7 +76,7 @@ class LTD(Method):
             raise ConfigError(f"regions {regions!r} are unknown; choose {' or '.join(get_args(RegionsOf))}.")
         self.binding: Binding = binding
         self.regions: RegionsOf = regions
-        self.ccd, self.sem, self.loc, self.towers = ccd, sem, loc, towers
+        self.ccd, self.sem, self.loc = ccd, sem, loc
         self.width, self.places, self.gamma, self.rho, self.dim, self.tau_bind = (
             width,
             places,
@@ -90,28 +85,16 @@ class LTD(Method):
             dim,
             tau_bind,
         )
-        self.fade, self.warmup, self.focus, self.peaks = fade, warmup, focus, peaks
+        self.fade, self.warmup, self.peaks = fade, warmup, peaks
         self.core, self.sure, self.low, self.background, self.tau_loc = core, sure, low, background, tau_loc
         self.implicit: ImplicitBinding | None = None
-        self.explicit: CrossDistances | None = None
-        self.regional: RegionalBinding | None = None
-        self.inside: Towers | None = None
+        self.cross: ExplicitBinding | MeasuredBinding | None = None
         self._bindings: dict[str, Tensor] = {}
 
     @property
     def features(self) -> bool:
-        """CCD compares features, and so does what is taught inside the heads."""
-        return self.ccd > 0 or self.towers > 0
-
-    @property
-    def head_maps(self) -> bool:
-        """What is taught inside the heads."""
-        return self.towers > 0
-
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        """The towers, where a head does not show its own."""
-        return ("towers, for a head that cannot be opened",) if self.towers and self.inside is None else ()
+        """CCD compares features."""
+        return self.ccd > 0
 
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
         """Makes the adapters for these pyramids and checks that predictions can be compared."""
@@ -120,33 +103,22 @@ class LTD(Method):
                 check_bins(*same_grid(student, teacher))
             else:
                 items_of(teacher, student.queries.classes)
-        if self.towers and student.head is not None and teacher.head is not None:
-            self.inside = Towers(student, teacher, self.places)
-        elif self.towers and not (self.ccd or self.sem or self.loc):
-            raise ConfigError(
-                "towers are all that is to be taught, and one of the heads does not show its own. Give ccd, sem or "
-                "loc a weight, or a pair of GFL, RetinaNet, FCOS or YOLO."
-            )
         if not self.ccd:
             return
         if self.binding in ("fusion", "lic", "both"):
             calibrate = Pointwise if self.binding == "fusion" else LIC
             self.implicit = ImplicitBinding(student, teacher, self.width, self.places, calibrate, self.peaks)
-        if self.binding == "regional":
-            self.regional = RegionalBinding(student, teacher, self.places, self.focus, self.tau_bind, self.rho)
         if self.binding == "related":
-            self.explicit = CrossDistances(student, teacher, self.places, self.peaks)
+            self.cross = MeasuredBinding(student, teacher, self.places, self.tau_bind, self.rho, self.peaks)
         if self.binding in ("explicit", "both"):
-            self.explicit = ExplicitBinding(student, teacher, self.places, self.dim, self.gamma, self.rho, self.peaks)
+            self.cross = ExplicitBinding(student, teacher, self.places, self.dim, self.gamma, self.rho, self.peaks)
 
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
         """See Method."""
         terms: dict[str, Tensor] = {}
         self._bindings = {}
         if self.ccd:
-            terms |= self._calibrate(student.pyramid, teacher.pyramid, targets)
-        if self.inside is not None:
-            terms |= self._towers(self.inside, student, teacher)
+            terms |= self._calibrate(student.pyramid, teacher.pyramid)
         if not (self.sem or self.loc):
             return terms
         if student.queries is not None:
@@ -159,15 +131,6 @@ class LTD(Method):
             second = self._on_boxes(*on_proposals(student, teacher), targets)
             terms |= {f"roi_{name}": value for name, value in second.items()}
         return terms
-
-    def _towers(self, inside: Towers, student: Knowledge, teacher: Knowledge) -> dict[str, Tensor]:
-        weight = self.towers * fade_out(self.progress, *self.fade)
-        if weight == 0:
-            nothing = idle(inside)
-            return {"tower_sem": nothing, "tower_loc": nothing.detach()}
-        assert student.head is not None
-        sem, loc = inside(student.head.maps, teacher)
-        return {"tower_sem": weight * sem, "tower_loc": weight * loc}
 
     def _on_grid(self, dense_s: Dense, dense_t: Dense, targets: list[Targets]) -> dict[str, Tensor]:
         """TASD at the places of a dense head."""
@@ -195,29 +158,19 @@ class LTD(Method):
             terms["loc"] = self.loc * box_imitation_loss(dense_s, dense_t, loc)
         return terms
 
-    def _calibrate(
-        self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...], targets: list[Targets]
-    ) -> dict[str, Tensor]:
+    def _calibrate(self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...]) -> dict[str, Tensor]:
         weight = self.ccd * warm_up(self.progress, self.warmup)
-        if self.regional is not None:
-            loss, alpha = self.regional(pyramid_s, pyramid_t, targets)
-            self._bindings["alpha"] = alpha
-            return {"ccd": weight * loss}
         loss = beta = pyramid_s[0].new_zeros(())
         if self.implicit is not None:
             loss = loss + self.implicit(pyramid_s, pyramid_t)
             beta = self.implicit.fusion.beta()
             self._bindings["beta"] = beta.detach()
-        if self.explicit is None:
+        if self.cross is None:
             return {"ccd": weight * loss}
         share = fade_out(self.progress, *self.fade) if self.binding == "both" else 1.0
         if share == 0:
-            return {"ccd": weight * loss, "gates": idle(self.explicit)}
-        distances = self.explicit.distances(pyramid_s, pyramid_t)
-        if isinstance(self.explicit, ExplicitBinding):
-            alpha = self.explicit.weights(pyramid_s, pyramid_t)
-        else:
-            alpha = relatedness(distances, self.explicit.gap, self.tau_bind, self.rho)
+            return {"ccd": weight * loss, "gates": idle(self.cross)}
+        alpha, distances = self.cross(pyramid_s, pyramid_t)
         self._bindings["alpha"] = alpha.detach()
         terms = {"ccd": weight * (loss + share * bound(alpha, distances))}
         if self.binding == "both":

@@ -1,9 +1,9 @@
 """Preset `plus`: LTD with the changes that measurements on HIT-UAV pointed to (docs/results.md).
 
 Against `paper`: a binding that is measured (`relatedness` in ccd.py) in the place of LIC, so that no module of training
-alone learns what the student should; half of the cells of eight crops in the place of a small sample, for background is
-most of what there is to be told apart; half of the distance where channels are strong (peaks.py); both tasks taught
-inside the heads (towers.py) in the first half of a training, and on their predictions less, there outside R_sem too.
+alone learns what the student should; four times as many cells, for background is most of what there is to be told
+apart; half of the distance where channels are strong (peaks.py); CCD at a larger weight and TASD at a smaller one, with
+L_sem outside R_sem too.
 """
 
 from __future__ import annotations
@@ -22,14 +22,12 @@ class LTDPlus(LTD):
         places: int = 4096,
         rho: float = 0.5,
         tau_bind: float = 0.2,
-        fade: tuple[float, float] = (0.1, 0.5),
         warmup: float = 0.0,
         core: float = 0.5,
         sure: float = 0.3,
         low: float = 0.25,
         background: float = 1.0,
         tau_loc: float = 10.0,
-        towers: float = 10.0,
         peaks: float = 0.5,
     ) -> None:
         super().__init__(
@@ -40,13 +38,11 @@ class LTDPlus(LTD):
             places=places,
             rho=rho,
             tau_bind=tau_bind,
-            fade=fade,
             warmup=warmup,
             core=core,
             sure=sure,
             low=low,
             background=background,
             tau_loc=tau_loc,
-            towers=towers,
             peaks=peaks,
         )

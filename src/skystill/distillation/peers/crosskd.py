@@ -21,14 +21,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from skystill.distillation.adapters import TowerAdapters, adapter
+from skystill.distillation.adapters import adapter
 from skystill.distillation.ltd.tasd import box_imitation_loss, semantic_loss
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import at_levels, common_levels, same_grid
 from skystill.distillation.peers.ld import edge_divergence
 from skystill.distributed import mean_over_workers
 from skystill.errors import ConfigError
-from skystill.structures import Dense, Finish, Knowledge, Targets
+from skystill.structures import Dense, Finish, HeadView, Knowledge, MapPair, Targets
 
 
 def scored_edge_loss(crossed: Dense, dense_t: Dense, tau: float) -> Tensor:
@@ -76,7 +76,7 @@ class CrossKD(Method):
         assert student.head is not None
         assert teacher.head is not None
         self.levels = common_levels(student.strides, teacher.strides)
-        self.adapt = TowerAdapters(student.head, teacher.head, len(student.strides), _where_widths_differ)
+        self.adapt = _TowerAdapters(student.head, teacher.head, len(student.strides))
         self._finish = teacher.head.finish
 
     def cross(self, student: Knowledge) -> Dense:
@@ -102,5 +102,19 @@ class CrossKD(Method):
         return terms
 
 
-def _where_widths_differ(inputs: int, outputs: int) -> nn.Module:
-    return nn.Identity() if inputs == outputs else adapter(inputs, outputs)
+class _TowerAdapters(nn.Module):
+    """A 1x1 convolution for each tower whose width is not the teacher's: one pair for all levels where both heads have
+    the same towers at all of them, else one for each level of the student."""
+
+    def __init__(self, student: HeadView, teacher: HeadView, levels: int) -> None:
+        super().__init__()
+        widths = list(zip(student.widths, teacher.widths, strict=True))
+        count = 1 if student.shared and teacher.shared else levels
+        self.pairs = nn.ModuleList(
+            nn.ModuleList(nn.Identity() if s == t else adapter(s, t) for s, t in widths) for _ in range(count)
+        )
+
+    def forward(self, maps: MapPair, level: int) -> MapPair:
+        """The student's maps (B, C, H, W) of one of its levels, as wide as the teacher's."""
+        of_cls, of_reg = self.pairs[level if len(self.pairs) > 1 else 0].children()
+        return of_cls(maps[0].float()), of_reg(maps[1].float())

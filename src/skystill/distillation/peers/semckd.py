@@ -40,9 +40,9 @@ class SemCKD(Method):
 
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
         """See Method."""
-        alpha = self.binding.weights(student.pyramid, teacher.pyramid)
+        alpha, distances = self.binding(student.pyramid, teacher.pyramid)
         self._alpha = alpha.detach()
-        return {"semckd": self.weight * bound(alpha, self.binding.distances(student.pyramid, teacher.pyramid))}
+        return {"semckd": self.weight * bound(alpha, distances)}
 
     def bindings(self) -> dict[str, Tensor]:
         """alpha (B, L_s, L_t): which teacher levels each student level learned from."""
