@@ -64,6 +64,13 @@ def test_methods_and_seeds_are_compared_and_the_command_can_be_repeated(
     kept = json.loads((out / "benchmark.json").read_text())
     assert "gain_images" not in kept["methods"]["two at once"]
     assert kept["methods"]["two at once"]["gain"] == found["gain"]
+    (out / "two_at_once-seed1" / "metrics.json").rename(tmp_path / "away.json")
+    assert main([*words, "--collect"]) == 0  # what is there so far
+    assert "3 of 4 runs are there already" in capfd.readouterr().out
+    part = json.loads((out / "benchmark.json").read_text())["methods"]
+    assert (part["alone"]["seeds"], part["two at once"]["seeds"]) == ([0, 1], [0])
+    assert main([*words[:-3], str(tmp_path / "empty"), "--collect"]) == 2
+    assert "holds none of the 4 runs. Leave --collect away to train them." in capfd.readouterr().err
     (out / "two_at_once-seed1" / "metrics.json").write_text("{")
     assert main(words) == 2
     assert "metrics.json: damaged, or not what training writes" in capfd.readouterr().err

@@ -33,11 +33,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) -> N
     Errors: ConfigError when a folder holds a run of another recipe; SkystillError with the run's own line when one
     fails, after which the others are stopped. What they have done so far is kept.
     """
-    for job in jobs:
-        check_same(job)
-    waiting = [job for job in jobs if not finished(job)]
-    if len(waiting) < len(jobs):
-        say(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are there already")
+    waiting = missing(jobs, say)
     running: dict[subprocess.Popen[bytes], tuple[Job, int, float]] = {}
     free, elsewhere = list(range(at_once)), set[Job]()
     try:
@@ -68,6 +64,17 @@ def run_jobs(jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) -> N
             process.terminate()  # a training keeps its last whole epoch
         for process in running:
             process.wait()
+
+
+def missing(jobs: Sequence[Job], say: Callable[[str], None]) -> list[Job]:
+    """The runs that are not finished; says how many are. Errors: ConfigError when a folder holds a run of another
+    recipe."""
+    for job in jobs:
+        check_same(job)
+    left = [job for job in jobs if not finished(job)]
+    if len(left) < len(jobs):
+        say(f"{len(jobs) - len(left)} of {len(jobs)} runs are there already")
+    return left
 
 
 def finished(job: Job) -> bool:

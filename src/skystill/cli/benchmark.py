@@ -43,12 +43,13 @@ def benchmark(arguments: Sequence[str]) -> None:
     if space.jobs < 1:
         raise ConfigError(f"--jobs is {space.jobs}. Give at least 1.")
     variants = find_variants(space.methods, space.variants)
-    from skystill.benchmark.launch import finished, run_jobs
+    from skystill.benchmark.launch import finished, missing, run_jobs
     from skystill.benchmark.plan import make_jobs
     from skystill.benchmark.results import gather, scored_split
     from skystill.data.split import flight_pattern
 
-    recipe = replace(recipe, teacher=replace(recipe.teacher, weights=_teacher(recipe, space.teacher_recipe, out)))
+    weights = _teacher(recipe, space.teacher_recipe, out, train=not space.collect)
+    recipe = replace(recipe, teacher=replace(recipe.teacher, weights=weights))
     recipe.check()
     scored_split(recipe)
     if not recipe.teacher.weights:
@@ -56,9 +57,13 @@ def benchmark(arguments: Sequence[str]) -> None:
     if recipe.data.group is not None:
         flight_pattern(recipe.data.group)  # it is needed after hours
     jobs = make_jobs(recipe, variants, space.seeds, out)
-    if not space.no_doctor and not all(finished(job) for job in jobs):
-        _look_over(recipe, variants)
-    run_jobs(jobs, space.jobs, _say)
+    if space.collect:
+        if len(missing(jobs, _say)) == len(jobs):
+            raise ConfigError(f"{out} holds none of the {len(jobs)} runs. Leave --collect away to train them.")
+    else:
+        if not space.no_doctor and not all(finished(job) for job in jobs):
+            _look_over(recipe, variants)
+        run_jobs(jobs, space.jobs, _say)
     _say("scoring")
     write(gather(jobs, shlex.join(["skystill", *sys.argv[1:]])), out)
 
@@ -80,6 +85,7 @@ def make_benchmark_parser() -> ArgumentParser:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="Seeds; at least three prove a gain.")
     parser.add_argument("--teacher_recipe", type=str, default=None, help="Trains the teacher first, once.")
     parser.add_argument("--no_doctor", action="store_true", help="Skip the looks before the first training.")
+    parser.add_argument("--collect", action="store_true", help="Train nothing: compare the runs that are there so far.")
     parser.add_argument("--jobs", type=int, default=1, help="Trainings at once; they share the cores or the GPUs.")
     return parser
 
@@ -102,7 +108,7 @@ def write(result: dict[str, Any], out: Path) -> None:
     print(f"wrote {out / 'benchmark.json'}, {out / 'benchmark.md'}, {page}")
 
 
-def _teacher(recipe: Recipe, teacher_recipe: str | None, out: Path) -> list[str]:
+def _teacher(recipe: Recipe, teacher_recipe: str | None, out: Path, train: bool) -> list[str]:
     """The teacher's weights: the recipe's, or those of --teacher_recipe, trained into `out` on the recipe's data."""
     if teacher_recipe is None:
         return recipe.teacher.weights
@@ -111,6 +117,8 @@ def _teacher(recipe: Recipe, teacher_recipe: str | None, out: Path) -> list[str]
 
     theirs, _ = parse_recipe(recipe_parser("train", ""), [teacher_recipe, "--data.root", recipe.data.root])
     folder = out / "teacher"
+    if not train:
+        return [str(folder / "student.safetensors")]
     run_jobs(
         [Job(ALONE, theirs.seed, folder, replace(theirs, out=str(folder)))], 1, lambda line: _say(f"teacher: {line}")
     )
