@@ -32,6 +32,14 @@ def test_every_channel_gets_zero_mean_and_unit_variance_over_batch_and_places() 
         assert values.square().mean().item() == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.parametrize("cells", [4, 40])  # fewer than 32 samples a channel, and more
+def test_cells_in_rows_are_standardised_as_cells_in_columns(cells: int) -> None:
+    x = draw(3, 2, 6, cells)
+    rows = x.mT.contiguous().mT
+    assert rows.is_contiguous() is False
+    torch.testing.assert_close(standardise(rows), standardise(x), rtol=1e-4, atol=1e-5)
+
+
 def test_few_samples_are_standardised_image_by_image() -> None:
     x = draw(1, 3, 4, 2, 2)  # 12 samples a channel
     z = standardise(x)

@@ -40,7 +40,7 @@ class Seen:
     def total(self, phi: nn.Conv2d) -> Tensor:
         """(B, C_t): log sum_p exp of phi's maps, without its bias, which no share of a cell depends on."""
         if phi not in self._totals:
-            self._totals[phi] = (phi.weight.flatten(1) @ self.features).logsumexp(2)
+            self._totals[phi] = (phi.weight.flatten(1) @ self.features).mT.logsumexp(1)  # cells in rows, as they lie
         return self._totals[phi]
 
     @cached_property

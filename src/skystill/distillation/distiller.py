@@ -241,8 +241,16 @@ def _outside_backbone(detector: Detector) -> dict[str, Tensor]:
 
 
 def in_float32(knowledge: Knowledge) -> Knowledge:
-    """The same knowledge with a float32 pyramid; the head's tensors are converted where they are selected."""
-    return replace(knowledge, pyramid=tuple(p.float() for p in knowledge.pyramid))
+    """The same knowledge with a float32 pyramid; the head's tensors are converted where they are selected.
+
+    Maps that are converted, those of a cache, come out channels-last: methods pool them and take their cells, which is
+    up to eight times as fast there.
+    """
+    return replace(knowledge, pyramid=tuple(_in_float32(level) for level in knowledge.pyramid))
+
+
+def _in_float32(level: Tensor) -> Tensor:
+    return level if level.dtype == torch.float32 else level.to(torch.float32, memory_format=torch.channels_last)
 
 
 def common_multiple(student: Detector, teachers: Sequence[Detector], scale: float) -> int:

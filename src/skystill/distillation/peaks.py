@@ -10,7 +10,6 @@ B batch, C channels, P cells; everything float32.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -26,8 +25,9 @@ class Peaks:
     """The distributions of a teacher level's maps (B, C_t, P), which serve every student level."""
 
     def __init__(self, maps: Tensor) -> None:
-        self.shares = maps.softmax(2)
-        self.entropy = maps.logsumexp(2) - torch.linalg.vecdot(self.shares, maps)
+        log_shares = maps.mT.log_softmax(1)  # cells in rows, as those of channels-last maps lie
+        shares = log_shares.exp()
+        self.shares, self.entropy = shares.mT, -(shares * log_shares).sum(1)
 
     def distance(self, phi: nn.Conv2d, seen: Seen) -> Tensor:
         """(B,) `peaks_distance` of phi's maps: they meet the teacher's in a sum that needs no maps, and on their own
