@@ -50,7 +50,7 @@ class LTD(Method):
     def __init__(
         self,
         binding: Binding = "both",
-        ccd: float = 3.0,
+        ccd: float = 20.0,
         sem: float = 1.0,
         loc: float = 0.25,
         width: int = 64,
