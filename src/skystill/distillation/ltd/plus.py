@@ -2,8 +2,7 @@
 
 Against `paper`: a binding that is measured (`relatedness` in ccd.py) in the place of LIC, so that no module of training
 alone learns what the student should; four times as many cells, for background is most of what there is to be told
-apart; half of the distance where channels are strong (peaks.py); CCD at a larger weight and TASD at a smaller one, with
-L_sem outside R_sem too.
+apart; half of the distance where channels are strong (peaks.py); TASD at a smaller weight, with L_sem outside R_sem too.
 """
 
 from __future__ import annotations
