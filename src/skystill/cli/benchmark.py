@@ -43,7 +43,7 @@ def benchmark(arguments: Sequence[str]) -> None:
     if space.jobs < 1:
         raise ConfigError(f"--jobs is {space.jobs}. Give at least 1.")
     variants = find_variants(space.methods, space.variants)
-    from skystill.benchmark.launch import finished, missing, run_jobs
+    from skystill.benchmark.launch import missing, run_jobs
     from skystill.benchmark.plan import make_jobs
     from skystill.benchmark.results import gather, scored_split
     from skystill.data.split import flight_pattern
@@ -57,13 +57,13 @@ def benchmark(arguments: Sequence[str]) -> None:
     if recipe.data.group is not None:
         flight_pattern(recipe.data.group)  # it is needed after hours
     jobs = make_jobs(recipe, variants, space.seeds, out)
-    if space.collect:
-        if len(missing(jobs, _say)) == len(jobs):
-            raise ConfigError(f"{out} holds none of the {len(jobs)} runs. Leave --collect away to train them.")
-    else:
-        if not space.no_doctor and not all(finished(job) for job in jobs):
+    left = missing(jobs, _say)
+    if space.collect and len(left) == len(jobs):
+        raise ConfigError(f"{out} holds none of the {len(jobs)} runs. Leave --collect away to train them.")
+    if left and not space.collect:
+        if not space.no_doctor:
             _look_over(recipe, variants)
-        run_jobs(jobs, space.jobs, _say)
+        run_jobs(left, space.jobs, _say)
     _say("scoring")
     write(gather(jobs, shlex.join(["skystill", *sys.argv[1:]])), out)
 

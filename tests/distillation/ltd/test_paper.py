@@ -303,7 +303,7 @@ def test_teacher_levels_may_differ_in_width(
 ) -> None:
     student, teacher = make_knowledge(1), make_knowledge(2)
     uneven = replace(teacher, pyramid=(teacher.pyramid[0][:, :4], *teacher.pyramid[1:]))
-    assert 0 < built(student, uneven, binding=binding, ccd=1.0)(student, uneven, two_images)["ccd"].item() < 7
+    assert 0 < built(student, uneven, binding=binding, ccd=1.0)(student, uneven, two_images)["ccd"].item() < 20 / 3
 
 
 @pytest.mark.parametrize(
