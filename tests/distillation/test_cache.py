@@ -152,6 +152,17 @@ def test_other_lessons_are_refused_and_named(filled: TeacherCache, lessons: tupl
         make(filled.folder, lessons[1])
 
 
+def test_the_slower_of_two_that_claim_a_folder_mixes_nothing_in(
+    tmp_path: Path, lessons: tuple[Tensor, Knowledge]
+) -> None:
+    first, second = make(tmp_path, lessons[1]), make(tmp_path, lessons[1], {**KEY, "teacher": "xyz"})
+    first.write(0, pack(lessons[1]))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(ConfigError, match="teacher is 'abc' there, 'xyz' here"):
+        second.write(0, pack(lessons[1]))
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
 def test_size_is_told_before_anything_is_written(
     tmp_path: Path, lessons: tuple[Tensor, Knowledge], monkeypatch: pytest.MonkeyPatch
 ) -> None:

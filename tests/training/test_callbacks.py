@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from skystill.detectors.gfl import GFL
@@ -66,7 +67,7 @@ def test_timer_leaves_warm_up_out() -> None:
 def test_memory_leaves_out_files_that_were_read(tmp_path: Path) -> None:
     (tmp_path / "shard").write_bytes(bytes(64 * 2**20))
     timer = StepTimer()
-    timer.on_train_start()
+    timer.on_train_start(pl.Trainer(accelerator="cpu", logger=False))
     before = timer.summary()["peak_mb"]
     with (tmp_path / "shard").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         assert sum(mapped[:: mmap.PAGESIZE]) == 0  # every page is in memory now

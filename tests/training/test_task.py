@@ -9,8 +9,8 @@ from torch import nn
 from skystill.detectors.gfl import GFL
 from skystill.detectors.weights import create
 from skystill.errors import ConfigError
-from skystill.training.recipe import OptimConfig
-from skystill.training.task import freeze_stages, keep_norms, lr_factor, make_optimizer
+from skystill.training.recipe import OptimConfig, Recipe
+from skystill.training.task import Train, freeze_stages, keep_norms, lr_factor, make_optimizer
 
 
 def test_cosine_climbs_then_falls_to_a_hundredth() -> None:
@@ -92,3 +92,16 @@ def test_kept_norms_do_not_move(make_gfl: type[GFL]) -> None:
     moved = {k for k, v in detector.state_dict().items() if not torch.equal(v, before[k])}
     assert moved
     assert not any(k.startswith("backbone") for k in moved)
+
+
+def test_every_worker_draws_chance_of_its_own_and_the_same_again(
+    make_gfl: type[GFL], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Train(Recipe(), make_gfl())
+    drawn = []
+    for rank in (0, 1, 0):
+        monkeypatch.setattr(Train, "global_rank", rank)
+        task.on_train_epoch_start()
+        drawn.append(torch.rand(4))
+    assert torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], drawn[1])

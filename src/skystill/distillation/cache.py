@@ -139,10 +139,14 @@ class TeacherCache:
         return [rows for shard, rows in enumerate(every) if not self._path(shard).exists()]
 
     def write(self, first: int, rows: dict[str, Tensor]) -> None:
-        """One whole shard: rows (n, ...) from number `first` on. Errors: DataError when it cannot be written."""
+        """One whole shard: rows (n, ...) from number `first` on.
+
+        Errors: DataError when it cannot be written. ConfigError when another process has claimed the folder for other
+        lessons in the meantime.
+        """
         data = serialize(rows, metadata={"sum": digest_of(rows)})
         try:
-            if not (self.folder / KEY).exists():
+            if not self._claimed():
                 with whole_file(self.folder / KEY) as part:
                     part.write_text(json.dumps(self.key, indent=1) + "\n", encoding="utf-8")
             with whole_file(self._path(first // self.rows_per_shard)) as part:
@@ -181,19 +185,23 @@ class TeacherCache:
             self._open[shard] = file
         return self._open[shard]
 
+    def _claimed(self) -> bool:
+        """Whether the folder is for these lessons; False where it has no key yet. Errors: as the class has them."""
+        path = self.folder / KEY
+        if not path.exists():
+            return False
+        try:
+            theirs = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{path}: damaged. Delete the folder, or give another teacher.cache.") from error
+        if differs := [name for name in {**self.key, **theirs} if self.key.get(name) != theirs.get(name)]:
+            said = "; ".join(f"{n} is {theirs.get(n)!r} there, {self.key.get(n)!r} here" for n in sorted(differs))
+            raise ConfigError(f"{self.folder}: a teacher cache of other lessons: {said}. Delete it or give another.")
+        return True
+
     def _claim(self, limit: float) -> None:
         """Checks the key, or where there is none yet the limit and the disk."""
-        path = self.folder / KEY
-        if path.exists():
-            try:
-                theirs = dict(json.loads(path.read_text(encoding="utf-8")))
-            except (ValueError, TypeError) as error:
-                raise DataError(f"{path}: damaged. Delete the folder, or give another teacher.cache.") from error
-            if differs := [name for name in {**self.key, **theirs} if self.key.get(name) != theirs.get(name)]:
-                said = "; ".join(f"{n} is {theirs.get(n)!r} there, {self.key.get(n)!r} here" for n in sorted(differs))
-                raise ConfigError(
-                    f"{self.folder}: a teacher cache of other lessons: {said}. Delete it or give another."
-                )
+        if self._claimed():
             return
         size = self.bytes
         if size > limit:

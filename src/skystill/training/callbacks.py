@@ -80,20 +80,22 @@ class StepTimer(pl.Callback):
         self._began: float | None = None
         self._earlier = 0.0
         self._mapped = 0.0
+        self._gpu = False
         self.steps: list[float] = []
 
-    def on_train_start(self, *_: Any) -> None:
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Starts the clock of the fit."""
         self._began, self._mapped = time.perf_counter(), _mapped_mb()
+        self._gpu = trainer.strategy.root_device.type == "cuda"
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Starts the clock of a step."""
-        _wait()
         self._start = time.perf_counter()
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Stops the clock of a step."""
-        _wait()
+        """Stops the clock of a step, when the GPU has done it: so there is nothing left to wait for at the next."""
+        if self._gpu:
+            torch.cuda.synchronize()
         self.steps.append(time.perf_counter() - self._start)
 
     def seconds(self) -> float:
@@ -113,7 +115,7 @@ class StepTimer(pl.Callback):
         without the pages of files that it read in the meantime, which the system drops when it needs room."""
         kept = sorted(self.steps[10:] or self.steps)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - max(0.0, _mapped_mb() - self._mapped)
-        if torch.cuda.is_available():
+        if self._gpu:
             peak = torch.cuda.max_memory_allocated() / 2**20
         return {"step_s": round(kept[len(kept) // 2], 4) if kept else 0.0, "peak_mb": round(peak, 1)}
 
@@ -206,8 +208,3 @@ class EarlierRows(pl.Callback):
             if isinstance(logger, CSVLogger):
                 logger.experiment.metrics[:0] = kept
                 logger.save()
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()

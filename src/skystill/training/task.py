@@ -57,8 +57,8 @@ class Task(pl.LightningModule, ABC):
         self._averaged = (detector,)
 
     def on_train_epoch_start(self) -> None:
-        """Chance inside the step depends on seed and epoch alone, so a resumed run continues bit by bit."""
-        torch.manual_seed(self.recipe.seed * 100_003 + self.current_epoch)
+        """Chance inside the step depends on seed, epoch and worker alone, so a resumed run continues bit by bit."""
+        torch.manual_seed(self.recipe.seed * 100_003 + self.current_epoch + self.global_rank * 10_000_019)
         self.detector.train()
         if self.recipe.detector.freeze_norms:
             keep_norms(self.detector.get_submodule("backbone"))
