@@ -12,11 +12,11 @@ from skystill.errors import ConfigError
 def test_methods_are_made_by_name_with_their_settings() -> None:
     method = make_method("ltd", {"binding": "explicit", "loc": 0.5, "fade": [0.1, 0.2]})
     assert isinstance(method, LTD)
-    assert (method.binding, method.loc, method.fade) == ("explicit", 0.5, (0.1, 0.2))
+    assert (method.ccd.binding, method.tasd.loc, method.ccd.fade) == ("explicit", 0.5, (0.1, 0.2))
     assert isinstance(make_method("ltd_released"), LTDReleased)
     plus = make_method("ltd_plus", {"loc": 0.2})
     assert isinstance(plus, LTDPlus)
-    assert (plus.binding, plus.loc, plus.background) == ("related", 0.2, 1.0)
+    assert (plus.ccd.binding, plus.tasd.loc, plus.tasd.background) == ("related", 0.2, 1.0)
 
 
 def test_every_method_can_be_made_without_settings() -> None:
@@ -47,7 +47,7 @@ def test_numbers_that_yaml_reads_as_text_are_numbers() -> None:
     method = make_method("mgd", {"weight": "2e-4"})
     assert isinstance(method, MGD)
     assert method.weight == 2e-4
-    assert make_method("ltd", {"places": 64.0}).places == 64
+    assert make_method("ltd", {"places": 64.0}).ccd.places == 64
 
 
 @pytest.mark.parametrize(

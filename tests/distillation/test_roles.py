@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from skystill.distillation.ltd.tasd import localization_loss, semantic_loss
+from skystill.distillation.ltd.losses import localization_loss, semantic_loss
 from skystill.distillation.pairing import same_grid
 from skystill.distillation.roles import Role, heard, keep_to, said, scope_of
 from skystill.distillation.translation import translations

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from skystill.distillation.adapters import adapter
 from skystill.distillation.ltd import LTD
-from skystill.distillation.ltd.ccd import ExplicitBinding, bound, gate_lesson, relatedness
+from skystill.distillation.ltd.bindings import ExplicitBinding, bound, gate_lesson, relatedness
 from skystill.distillation.ltd.lic import Pointwise
+from skystill.distillation.ltd.losses import box_imitation_loss, localization_loss, semantic_loss
 from skystill.distillation.ltd.regions import find_regions
-from skystill.distillation.ltd.tasd import box_imitation_loss, localization_loss, semantic_loss
 from skystill.distillation.maps import standardise
 from skystill.structures import Knowledge, Targets
 
@@ -46,14 +46,14 @@ def test_peaks_reach_the_distance_of_every_binding(
     ]
     assert len({round(value.item(), 4) for value in found}) == 3
     both = built(*pair, binding=binding, sem=0, loc=0)  # the same weights, for the seed is the same
-    if both.implicit is not None:
-        f = both.implicit.fusion(pair[0].pyramid)
+    if both.ccd.implicit is not None:
+        f = both.ccd.implicit.fusion(pair[0].pyramid)
         terms = [
             (lic(x, None).flatten(2).log_softmax(2), standardise(t).flatten(2).log_softmax(2))
-            for x, lic, t in zip(f, both.implicit.lic, pair[1].pyramid, strict=True)
+            for x, lic, t in zip(f, both.ccd.implicit.lic, pair[1].pyramid, strict=True)
         ]
         expected = sum(((log_t.exp() * (log_t - log_s)).sum(2).mean() for log_s, log_t in terms), torch.zeros(()))
-        made = built(*pair, binding=binding, peaks=1).implicit
+        made = built(*pair, binding=binding, peaks=1).ccd.implicit
         assert made is not None
         assert made(pair[0].pyramid, pair[1].pyramid).item() == pytest.approx(expected.item() / 3, rel=1e-4)
 
@@ -75,20 +75,20 @@ def test_terms_are_the_weighted_losses(
         "loc": 0.5 * localization_loss(dense_s, dense_t, regions.loc),
     }
     lic = explicit = torch.zeros(())
-    if method.implicit is not None:
-        lic = method.implicit(student.pyramid, teacher.pyramid)
-    if method.cross is not None:
-        d = method.cross.distances(student.pyramid, teacher.pyramid)
+    if method.ccd.implicit is not None:
+        lic = method.ccd.implicit(student.pyramid, teacher.pyramid)
+    if method.ccd.cross is not None:
+        d = method.ccd.cross.distances(student.pyramid, teacher.pyramid)
         gap = torch.tensor([[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]])
         alpha = relatedness(d, gap, 0.2, 0.5)
-        if isinstance(method.cross, ExplicitBinding):
-            alpha = method.cross.weights(student.pyramid, teacher.pyramid)
+        if isinstance(method.ccd.cross, ExplicitBinding):
+            alpha = method.ccd.cross.weights(student.pyramid, teacher.pyramid)
         explicit = bound(alpha, d)
     # Halfway through the warm-up, halfway through the fading of `both`.
     expected["ccd"] = 2.0 * 0.5 * (lic + (0.5 if binding == "both" else 1.0) * explicit)
     if binding == "both":
-        assert method.implicit is not None
-        expected["gates"] = 0.5 * 0.5 * gate_lesson(alpha.mean(0), method.implicit.fusion.beta().mean(0), [0, 1, 2])
+        assert method.ccd.implicit is not None
+        expected["gates"] = 0.5 * 0.5 * gate_lesson(alpha.mean(0), method.ccd.implicit.fusion.beta().mean(0), [0, 1, 2])
     assert {k: v.item() for k, v in terms.items()} == pytest.approx(
         {k: v.item() for k, v in expected.items()}, rel=1e-4
     )
@@ -112,9 +112,9 @@ def test_shared_regions_teach_both_tasks_everywhere(
 def test_fusion_alone_is_a_1x1_convolution_of_the_fused_maps(pair: tuple[Knowledge, Knowledge]) -> None:
     student, teacher = pair
     method = built(student, teacher, binding="fusion")
-    assert method.implicit is not None
-    fused = method.implicit.fusion(student.pyramid)
-    for f, head in zip(fused, method.implicit.lic, strict=True):
+    assert method.ccd.implicit is not None
+    fused = method.ccd.implicit.fusion(student.pyramid)
+    for f, head in zip(fused, method.ccd.implicit.lic, strict=True):
         assert isinstance(head, Pointwise)
         plain = torch.einsum("oc,bchw->bohw", head.conv.weight[..., 0, 0], f) + head.conv.bias[:, None, None]
         places = torch.tensor([3, 0])
@@ -126,9 +126,9 @@ def test_both_ends_as_lic_alone(pair: tuple[Knowledge, Knowledge], two_images: l
     both = built(student, teacher, binding="both")
     both.progress = 1.0
     alone = built(student, teacher, binding="lic")
-    assert both.implicit is not None
-    assert alone.implicit is not None
-    alone.implicit.load_state_dict(both.implicit.state_dict())
+    assert both.ccd.implicit is not None
+    assert alone.ccd.implicit is not None
+    alone.ccd.implicit.load_state_dict(both.ccd.implicit.state_dict())
     assert both(student, teacher, two_images)["ccd"].item() == pytest.approx(
         alone(student, teacher, two_images)["ccd"].item(), rel=1e-5
     )
@@ -194,15 +194,15 @@ def test_a_student_that_equals_its_teacher_has_nothing_to_learn(
 ) -> None:
     same = make_knowledge(3, channels=8)
     method = built(same, same, binding=binding, rho=100.0)  # a rho so large that every level is bound to itself
-    if method.cross is not None:
-        method.cross.adapt = nn.ModuleList(adapter(8, 8) for _ in same.pyramid)
-    if method.implicit is not None:
-        method.implicit.fusion.reduce = nn.ModuleList(nn.Identity() for _ in same.pyramid)
+    if method.ccd.cross is not None:
+        method.ccd.cross.adapt = nn.ModuleList(adapter(8, 8) for _ in same.pyramid)
+    if method.ccd.implicit is not None:
+        method.ccd.implicit.fusion.reduce = nn.ModuleList(nn.Identity() for _ in same.pyramid)
         with torch.no_grad():
-            for gate in method.implicit.fusion.gates:
+            for gate in method.ccd.implicit.fusion.gates:
                 gate.weight.zero_()  # type: ignore[operator,union-attr]
                 gate.bias.copy_(torch.tensor([100.0, -100.0]))  # type: ignore[operator,union-attr]
-            for lic in method.implicit.lic:
+            for lic in method.ccd.implicit.lic:
                 lic.weight.zero_()  # type: ignore[operator,union-attr]
                 lic.weight[:, :, 1, 1] = torch.eye(8)  # type: ignore[index,operator]
     terms = method(same, same, two_images)

@@ -1,9 +1,9 @@
 """Preset `plus`: LTD with the changes that measurements on HIT-UAV pointed to (docs/results.md).
 
-Against `paper`: a binding that is measured (`relatedness` in ccd.py) in the place of LIC, so that no module of training
-alone learns what the student should; four times as many cells, for background is most of what there is to be told
-apart; half of the distance where channels are strong (peaks.py); TASD at a smaller weight, with L_sem outside R_sem as
-well.
+Against `paper`: a binding that is measured (`relatedness` in bindings.py) in the place of LIC, so that no module of
+training alone learns what the student should; four times as many cells, for background is most of what there is to be
+told apart; half of the distance where channels are strong (peaks.py); TASD at a smaller weight, with L_sem outside
+R_sem as well.
 """
 
 from __future__ import annotations

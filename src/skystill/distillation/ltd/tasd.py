@@ -1,99 +1,103 @@
 """TASD, task-aware spatial disentangle distillation of LTD (IEEE TGRS 2023, DOI 10.1109/TGRS.2023.3241342).
 
 Classification is distilled at objects' cores and where the teacher is sure, localization on positives and on the ring
-around them:
-
-L_sem = 1/Z_sem sum_{R_sem} |p_t - p_s| BCE(s, p_t)     (BCKD's form, ICCV 2023; KL with temperature for softmax heads)
-        and, where background has a weight, that times the same sum over all other places
-L_loc = 1/Z_loc sum_{R_loc} sum_e c_e T^2 KL(softmax(d_t / T) || softmax(d_s / T))
-        (LD, CVPR 2022, with the teacher's certainty of each edge, c_e = 1 - H(softmax d_t) / log(n+1), mean 1)
-
-P selected places, K classes, E edges, n+1 bins. An oriented box's E = 5 distributions are its offsets, half sides and
-angle; KL compares bin with bin, so that it knows no seam of the angle.
+around them (regions.py), each by its own loss (losses.py), wherever a detector predicts: at the places of a dense head,
+at a second stage's proposals, by queries. B batch, N places.
 """
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
+from typing import Literal, get_args
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import generalized_box_iou_loss
 
-from skystill.boxes.gaussian import kld_loss
-from skystill.detectors.gfl.loss import quality_focal_loss
-from skystill.distillation.views import same_bins
-from skystill.distributed import mean_over_workers
+from skystill.distillation.items import items_of, on_queries
+from skystill.distillation.ltd.losses import box_imitation_loss, check_bins, localization_loss, semantic_loss
+from skystill.distillation.ltd.regions import Regions, find_regions, proposal_regions
+from skystill.distillation.pairing import same_grid
+from skystill.distillation.proposals import on_proposals
 from skystill.errors import ConfigError
-from skystill.structures import Dense
+from skystill.structures import Dense, Knowledge, Targets
+
+RegionsOf = Literal["disentangled", "shared"]
 
 
-def semantic_loss(dense_s: Dense, dense_t: Dense, region: Tensor, tau: float = 2.0, background: float = 0.0) -> Tensor:
-    """L_sem over region (B, N) bool, a scalar. Z_sem is the sum of the teacher's best scores there, at least 1.
+@dataclass(frozen=True)
+class TASD:
+    """The terms "sem" and "loc", of a two-stage student "roi_sem" and "roi_loc" as well. Its settings are those of LTD.
 
-    tau: temperature, for softmax heads only. background: weight of the places outside the region, which leave Z_sem as
-    it is. An empty region gives 0 without them.
+    Errors: ConfigError for unknown regions.
     """
-    norm = mean_over_workers(dense_t.best()[region].sum()).clamp(min=1)
-    z_s, z_t, weight = dense_s.logits, dense_t.logits, torch.where(region, 1.0, background)
-    if background == 0:
-        z_s, z_t, weight = z_s[region], z_t[region], weight[region]
-    z_s, z_t, weight = z_s.float(), z_t.float(), weight[..., None]
-    if dense_t.activation == "softmax":
-        kl = F.kl_div((z_s / tau).log_softmax(-1), (z_t / tau).softmax(-1), reduction="none")
-        return tau**2 * (weight * kl).sum() / norm
-    return (weight * quality_focal_loss(z_s, z_t.sigmoid(), beta=1.0)).sum() / norm
 
+    sem: float
+    loc: float
+    core: float
+    sure: float
+    low: float
+    background: float
+    tau_loc: float
+    regions: RegionsOf
 
-def edge_certainty(edges: Tensor) -> Tensor:
-    """c_e (P, E) in 0..1 for edge logits (P, E, n+1): 1 for a spike, 0 for a flat distribution."""
-    log_p = edges.log_softmax(-1)
-    entropy = -(log_p.exp() * log_p).sum(-1)
-    return 1 - entropy / math.log(edges.shape[-1])
+    def __post_init__(self) -> None:
+        if self.regions not in get_args(RegionsOf):
+            raise ConfigError(f"regions {self.regions!r} are unknown; choose {' or '.join(get_args(RegionsOf))}.")
 
+    def check(self, student: Knowledge, teacher: Knowledge) -> None:
+        """Errors: ConfigError where predictions of this pair cannot be compared."""
+        if not (self.sem or self.loc):
+            return
+        if student.queries is not None:
+            items_of(teacher, student.queries.classes)
+        else:
+            check_bins(*same_grid(student, teacher))
 
-def check_bins(dense_s: Dense, dense_t: Dense) -> None:
-    """Refuses oriented heads of other numbers of bins: those of an angle are shares of a circle, and have no order."""
-    if dense_s.edges is None or dense_t.edges is None or dense_s.edges.shape[2] == 4:
-        return
-    bins = dense_s.edges.shape[3], dense_t.edges.shape[3]
-    if bins[0] != bins[1]:
-        raise ConfigError(
-            f"the student's oriented head has {bins[0]} bins, the teacher's {bins[1]}. Give both the same reg_max."
-        )
+    def __call__(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
+        """Weighted terms by name; a weight of 0 leaves its term out."""
+        if not (self.sem or self.loc):
+            return {}
+        if student.queries is not None:
+            level, stride = student.pyramid[0], student.strides[0]
+            size = (level.shape[2] * stride, level.shape[3] * stride)
+            found = items_of(teacher, student.queries.classes)
+            return self._on_boxes(*on_queries(student.queries, found, size, teacher.scope), targets)
+        terms = self._on_grid(*same_grid(student, teacher), targets)
+        if student.stages is not None:
+            second = self._on_boxes(*on_proposals(student, teacher), targets)
+            terms |= {f"roi_{name}": value for name, value in second.items()}
+        return terms
 
+    def taught(self, dense_t: Dense, targets: list[Targets]) -> dict[str, Tensor]:
+        """R_sem and R_loc, bool (B, N), of the terms that have a weight."""
+        regions = self._find(dense_t, targets)
+        return ({"R_sem": regions.sem} if self.sem else {}) | ({"R_loc": regions.loc} if self.loc else {})
 
-def localization_loss(dense_s: Dense, dense_t: Dense, region: Tensor, tau: float = 10.0) -> Tensor:
-    """L_loc over region (B, N) bool for heads with edge distributions, a scalar. Z_loc is the number of places, at
-    least 1."""
-    assert dense_s.edges is not None
-    assert dense_t.edges is not None
-    d_s, d_t = same_bins(dense_s.edges[region].float(), dense_t.edges[region].float())
-    certainty = edge_certainty(d_t)
-    # (edges, their certainty), so that c_e has mean 1 over all workers; before any return, for all must meet here
-    edges, sure = mean_over_workers(torch.stack([certainty.new_tensor(float(certainty.numel())), certainty.sum()]))
-    norm = mean_over_workers(torch.tensor(float(len(d_t)), device=d_t.device)).clamp(min=1)
-    if len(d_t) == 0:
-        return d_s.sum()
-    certainty = certainty / (sure / edges).clamp(min=1e-6)
-    kl = F.kl_div((d_s / tau).log_softmax(-1), (d_t / tau).softmax(-1), reduction="none").sum(-1)
-    loss: Tensor = tau**2 * (certainty * kl).sum() / norm
-    return loss
+    def _find(self, dense_t: Dense, targets: list[Targets]) -> Regions:
+        regions = find_regions(dense_t, targets, self.core, self.sure, self.low)
+        return regions.shared() if self.regions == "shared" else regions
 
+    def _on_grid(self, dense_s: Dense, dense_t: Dense, targets: list[Targets]) -> dict[str, Tensor]:
+        """At the places of a dense head."""
+        regions, terms = self._find(dense_t, targets), {}
+        if self.sem:
+            terms["sem"] = self.sem * semantic_loss(dense_s, dense_t, regions.sem, background=self.background)
+        if self.loc:
+            if dense_s.edges is not None and dense_t.edges is not None:
+                terms["loc"] = self.loc * localization_loss(dense_s, dense_t, regions.loc, self.tau_loc)
+            else:
+                terms["loc"] = self.loc * box_imitation_loss(dense_s, dense_t, regions.loc)
+        return terms
 
-def box_imitation_loss(dense_s: Dense, dense_t: Dense, region: Tensor) -> Tensor:
-    """L_loc for heads without distributions: `box_gap` to the teacher's box, weighted by the teacher's best score, a
-    scalar."""
-    b_s, b_t = dense_s.boxes[region].float(), dense_t.boxes[region].float()
-    weight = dense_t.best()[region]
-    norm = mean_over_workers(weight.sum()).clamp(min=1)
-    if len(b_t) == 0:
-        return b_s.sum()
-    return (weight * box_gap(b_s, b_t)).sum() / norm
-
-
-def box_gap(b_s: Tensor, b_t: Tensor) -> Tensor:
-    """(P,) how far boxes are from the teacher's: 1 - GIoU of upright (P, 4), the Gaussian KLD of oriented (P, 5)."""
-    gap: Tensor = (generalized_box_iou_loss if b_s.shape[1] == 4 else kld_loss)(b_s, b_t)
-    return gap
+    def _on_boxes(
+        self, boxes: list[Tensor], dense_s: Dense, dense_t: Dense, targets: list[Targets]
+    ) -> dict[str, Tensor]:
+        """Where places are boxes of their own in each image: proposals, or what the teacher found."""
+        sem, loc = proposal_regions(boxes, dense_t, targets, self.sure, self.low)
+        if self.regions == "shared":
+            sem = loc = sem | loc
+        terms = {}
+        if self.sem:
+            terms["sem"] = self.sem * semantic_loss(dense_s, dense_t, sem, background=self.background)
+        if self.loc:
+            terms["loc"] = self.loc * box_imitation_loss(dense_s, dense_t, loc)
+        return terms

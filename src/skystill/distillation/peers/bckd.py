@@ -15,8 +15,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from skystill.detectors.gfl.loss import quality_focal_loss
+from skystill.distillation.ltd.losses import box_gap
 from skystill.distillation.ltd.regions import find_regions
-from skystill.distillation.ltd.tasd import box_gap
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import same_grid
 from skystill.distillation.views import as_sigmoid

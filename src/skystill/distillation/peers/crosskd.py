@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from skystill.distillation.adapters import adapter
-from skystill.distillation.ltd.tasd import box_imitation_loss, semantic_loss
+from skystill.distillation.ltd.losses import box_imitation_loss, semantic_loss
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import at_levels, common_levels, same_grid
 from skystill.distillation.peers.ld import edge_divergence

@@ -4,9 +4,9 @@ Every student level learns from all teacher levels, with weights from a learned 
 
     L = mean_b 1/L_s sum_i sum_j alpha_ij d_ij,   alpha_ij = softmax_j(gamma u_i . v_j)
 
-B batch, L_s student and L_t teacher levels. It is LTD's explicit binding (ltd/ccd.py) alone, without a preference for
-near levels, and shows what LTD's other parts add. weight 3: that of LTD's CCD, whose distance it shares; the paper's,
-for images of one label, does not carry over.
+B batch, L_s student and L_t teacher levels. It is LTD's explicit binding (ltd/bindings.py) alone, without a preference
+for near levels, and shows what LTD's other parts add. weight 3: the paper's, for images of one label, does not carry
+over, and at the 20 of LTD's CCD a learned binding alone harms (docs/results.md).
 Differs from the paper: u and v come from the average and maximum of a level instead of the similarities of the images
 in a batch, which say little in batches as small as detectors have; they have length 1, so that the logits are bounded
 by gamma and the loss, which is linear in alpha, cannot collapse onto its easiest level; d is 1 - Pearson at the coarser
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from skystill.distillation.ltd.ccd import ExplicitBinding, bound
+from skystill.distillation.ltd.bindings import ExplicitBinding, bound
 from skystill.distillation.method import Method
 from skystill.structures import Knowledge, Targets
 

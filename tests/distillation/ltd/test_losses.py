@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from skystill.distillation.ltd.tasd import (
+from skystill.distillation.ltd.losses import (
     box_imitation_loss,
     check_bins,
     edge_certainty,

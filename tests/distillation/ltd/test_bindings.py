@@ -9,15 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from skystill.distillation.adapters import adapter
-from skystill.distillation.ltd.ccd import (
-    ExplicitBinding,
-    ImplicitBinding,
-    bound,
-    cross_distances,
-    gate_lesson,
-    level_gap,
-    relatedness,
-)
+from skystill.distillation.ltd.bindings import ExplicitBinding, ImplicitBinding, bound, gate_lesson, relatedness
+from skystill.distillation.ltd.distances import cross_distances, level_gap
 from skystill.distillation.maps import pearson_distance, standardise
 from skystill.structures import Knowledge
 
