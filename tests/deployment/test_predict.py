@@ -128,6 +128,16 @@ def test_folders_keep_their_names_apart(
     assert pictures == ["pictures/a/0.jpg", "pictures/b/0.bmp.jpg", "pictures/b/0.png.jpg"]
 
 
+def test_without_a_score_the_best_of_validation_counts_where_there_was_one(
+    depthwise: Path, any_size: Path, dense: Path, photos: Path, tmp_path: Path
+) -> None:
+    for weights, score in ((depthwise, 0.15), (any_size, 0.15), (dense, 0.3)):
+        summary = predict(weights, photos, tmp_path / weights.name)
+        predict(weights, photos, tmp_path / "told", score=score)
+        assert summary.score == result(tmp_path / weights.name)["score"] == score
+        assert result(tmp_path / weights.name) == result(tmp_path / "told")
+
+
 def test_an_image_smaller_than_a_cell_and_one_without_objects(any_size: Path, tmp_path: Path) -> None:
     Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
     summary = predict(any_size, tmp_path / "dot.png", tmp_path / "out", score=1.0)
@@ -248,7 +258,7 @@ def test_the_command_tells_what_it_did(
     cli.predict(any_size, str(photos), tmp_path / "out", score=SCORE, batch=2)
     said = capsys.readouterr().out
     found = result(tmp_path / "out")["detections"]
-    assert f"4 images, {len(found)} objects: " in said
+    assert f"4 images, {len(found)} objects that score {SCORE:.2f} or more: " in said
     assert f"{sum(r['category'] == 'ship' for r in found)} ship" in said
     assert "images/s to detect" in said
     assert "and 4 pictures in" in said

@@ -2,6 +2,7 @@
 
 import json
 import math
+import platform
 
 import numpy as np
 import pytest
@@ -99,6 +100,17 @@ def test_each_step_is_timed_apart(monkeypatch):
     result = measure_cost(Tiny(), np.zeros((8, 8, 3), dtype=np.uint8), runs=1, warmup=0)
     # the clock shows 0, 1, 4, 9 milliseconds
     assert (result.pre.p50, result.model.p50, result.post.p50, result.total.p50) == pytest.approx((1, 3, 5, 9))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries give freed memory back themselves")
+def test_memory_counts_a_run_that_reuses_what_was_freed_before() -> None:
+    for _ in range(2):  # the first makes glibc take such blocks from its heap from now on
+        freed = [torch.ones(2**16) for _ in range(256)]
+        above = torch.ones(2**16)
+        del freed
+    peak = cost._peak_memory(lambda: [torch.ones(2**16) for _ in range(256)], nn.Identity(), torch.device("cpu"))
+    assert peak / 2**20 == pytest.approx(64, rel=0.1)
+    assert above[0] == 1
 
 
 @pytest.mark.skipif(math.isnan(cost._peak_memory(lambda: None, nn.Identity(), torch.device("cpu"))), reason="no /proc")

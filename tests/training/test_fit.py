@@ -61,7 +61,7 @@ def test_the_run_folder_holds_what_is_promised_and_its_recipe_runs_again(
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["method"] == ("ltd" if verb == "distill" else "alone")
     assert (metrics["seed"], metrics["epochs"]) == (0, 2)
-    assert set(metrics["val"]) == set(metrics["test"]) == {*CocoScores(*[0.0] * 7).as_dict(), "errors"}
+    assert set(metrics["val"]) == set(metrics["test"]) == {*CocoScores(*[0.0] * 7).as_dict(), "best_f1", "errors"}
     assert metrics["best"]["epoch"] in (1, 2)
     terms = {"qfl", "dfl", "giou"} | ({"ccd", "gates", "sem", "loc"} if verb == "distill" else set())
     logged = {k for row in rows(folder) for k in row}

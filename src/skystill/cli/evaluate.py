@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
     from skystill.evaluation.coco import CocoEvaluator, CocoScores
     from skystill.evaluation.errors import ErrorBreakdown
+    from skystill.evaluation.operating import OperatingPoint
 
 _TEXT = """Score weights (.safetensors or .onnx) on a split of the recipe's data: COCO's AP set and VOC's AP50, by class
-and by size, what each kind of error costs, parameters, FLOPs, latency and memory. The recipe may be a run's own
-recipe.yaml.
+and by size, what each kind of error costs, the score from which on detections are best kept, parameters, FLOPs, latency
+and memory. The recipe may be a run's own recipe.yaml.
 
   skystill evaluate student.safetensors runs/ship/recipe.yaml --split test --save scores"""
 
@@ -41,6 +42,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     from skystill.deployment.runtime import open_detector
     from skystill.detectors.base import Detector
     from skystill.evaluation.errors import evaluate_errors
+    from skystill.evaluation.operating import best_f1
     from skystill.training.scoring import collect, typical_cost
 
     detector = open_detector(arguments[0])
@@ -50,12 +52,13 @@ def evaluate(arguments: Sequence[str]) -> None:
     scores = seen.compute()
     errors = evaluate_errors(seen.detections, seen.targets, seen.classes, seen.max_dets)
     metrics = {"weights": arguments[0], "split": space.split, **scores.as_dict(), "voc": _voc(seen)}
-    metrics["errors"] = errors.as_dict()
+    point = best_f1(seen.detections, seen.targets, seen.classes, seen.max_dets)
+    metrics |= {"errors": errors.as_dict(), "best_f1": point and point.as_dict()}
     if isinstance(detector, Detector):
         metrics["cost"] = typical_cost(detector, data).as_dict()
-    _show(metrics, scores, errors)
+    _show(metrics, scores, errors, point)
     if space.save:
-        _save(metrics, seen, scores, Path(space.save))
+        _save(metrics, seen, scores, point, Path(space.save))
 
 
 def _voc(seen: CocoEvaluator) -> dict[str, float | None]:
@@ -65,7 +68,7 @@ def _voc(seen: CocoEvaluator) -> dict[str, float | None]:
     return {"ap50_voc07": scores["map07"], "ap50_voc12": scores["map12"]}
 
 
-def _show(metrics: dict[str, Any], scores: CocoScores, errors: ErrorBreakdown) -> None:
+def _show(metrics: dict[str, Any], scores: CocoScores, errors: ErrorBreakdown, point: OperatingPoint | None) -> None:
     from rich.console import Console
 
     console = Console()
@@ -74,6 +77,12 @@ def _show(metrics: dict[str, Any], scores: CocoScores, errors: ErrorBreakdown) -
     console.print(_by_error(errors))
     missed = (f"{errors.missed[size]} of {count} {size}" for size, count in errors.objects.items())
     console.print(f"missed objects: {', '.join(missed)}", highlight=False)
+    if point is not None:
+        console.print(
+            f"best F1 {point.f1:.2f} at score {point.score:.2f}: {point.precision:.0%} of what is kept is right, "
+            f"{point.recall:.0%} of the objects are found (IoU .5)",
+            highlight=False,
+        )
     if "cost" in metrics:
         c = metrics["cost"]
         console.print(
@@ -118,13 +127,16 @@ def _by_error(errors: ErrorBreakdown) -> Table:
     return table
 
 
-def _save(metrics: dict[str, Any], seen: CocoEvaluator, scores: CocoScores, folder: Path) -> None:
+def _save(
+    metrics: dict[str, Any], seen: CocoEvaluator, scores: CocoScores, point: OperatingPoint | None, folder: Path
+) -> None:
     from skystill.evaluation.confusion import confusion_matrix
     from skystill.evaluation.plots import confusion, figure_to_svg, pr_curves
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
     (folder / "pr_curves.svg").write_text(figure_to_svg(pr_curves(scores)), encoding="utf-8")
-    matrix = confusion_matrix(seen.detections, seen.targets, seen.classes)
+    kept = {} if point is None else {"score": point.score}
+    matrix = confusion_matrix(seen.detections, seen.targets, seen.classes, **kept)
     (folder / "confusion.svg").write_text(figure_to_svg(confusion(matrix, seen.classes)), encoding="utf-8")
     print(f"wrote {folder / 'metrics.json'}, pr_curves.svg, confusion.svg")

@@ -17,7 +17,7 @@ from skystill.data.images import find_images, read_image, to_bands
 from skystill.deployment.inputs import pad, padded_shape, to_unit
 from skystill.deployment.padding import with_constant_padding
 from skystill.deployment.parity import check_parity
-from skystill.deployment.runtime import HEADER_KEY, OnnxDetector, file_header
+from skystill.deployment.runtime import HEADER_KEY, OnnxDetector, file_header, own_score
 from skystill.detectors.base import Detector
 from skystill.detectors.weights import load
 from skystill.errors import ConfigError, WeightsError
@@ -41,7 +41,8 @@ def export_onnx(
     synthetic scenes.
 
     The graph takes `images` (B, C, H, W) in 0..1 and gives `scores` (B, N, K) and `boxes` (B, N, 4|5), before NMS.
-    Classes, thresholds and the result of the comparison stand in the file's metadata, so it needs no other file.
+    Classes, thresholds, the score to keep detections from and the result of the comparison stand in the file's
+    metadata, so it needs no other file.
     Raises ConfigError when the detector cannot be exported or detects differently; then no file is left.
     """
     weights = Path(weights)
@@ -62,7 +63,7 @@ def export_onnx(
     proof = list(proof_batches(detector, size, images))  # before the slow part, so that wrong input shows at once
     print(f"{weights}: following the network and comparing detections; this may take a minute", file=sys.stderr)
     model = to_onnx(detector, size)
-    header = file_header(detector, size, skystill.__version__)
+    header = {**file_header(detector, size, skystill.__version__), "score": own_score(detector, weights)}
     _set_header(model, header)
     parity = check_parity(detector, OnnxDetector(model.SerializeToString()), proof)
     _set_header(model, {**header, "parity": parity.as_dict()})

@@ -20,16 +20,20 @@ from skystill.boxes.obb import hbb_to_obb, obb_to_corners, rotated_intersection
 from skystill.data.images import find_images, read_image, to_bands
 from skystill.deployment.dota import check_names, write_dota
 from skystill.deployment.inputs import batches, to_unit, with_longer_side
-from skystill.deployment.runtime import OnnxDetector, Predictor, open_detector
+from skystill.deployment.runtime import OnnxDetector, Predictor, open_detector, own_score
 from skystill.errors import ConfigError, DataError
 from skystill.files import whole_file
 from skystill.structures import Detections
 
+_SCORE = 0.3  # for weights that were never validated
+
 
 @dataclass(slots=True)
 class Summary:
-    """What a run did. skipped: unreadable images. seconds: all in all; detecting: of the network and NMS alone."""
+    """What a run did. score: detections were kept from it on. skipped: unreadable images. seconds: all in all;
+    detecting: of the network and NMS alone."""
 
+    score: float = 0.0
     images: int = 0
     skipped: list[str] = field(default_factory=list)
     objects: Counter[str] = field(default_factory=Counter)
@@ -42,7 +46,8 @@ class Summary:
         skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
         rate, pace = self.images / self.detecting, self.images / self.seconds
         return [
-            f"{self.images} images{skipped}, {self.objects.total()} objects" + (f": {counts}" if counts else ""),
+            f"{self.images} images{skipped}, {self.objects.total()} objects that score {self.score:.2f} or more"
+            + (f": {counts}" if counts else ""),
             f"{rate:.1f} images/s to detect, {pace:.1f} with reading and writing",
         ]
 
@@ -51,7 +56,7 @@ def predict(
     weights: str | Path,
     images: str | Path,
     out: str | Path,
-    score: float = 0.3,
+    score: float | None = None,
     size: int = 0,
     batch: int = 1,
     draw: bool = True,
@@ -62,9 +67,10 @@ def predict(
 ) -> Summary:
     """Detects objects in image files and writes `out`/detections.json and `out`/pictures/.
 
-    weights: .safetensors or .onnx. images: a file, a folder or a pattern. score: least score. size: images are resized
-    to this longer side in pixels for the detector, 0 keeps them; boxes always refer to the pixels of the file. batch:
-    images at once; it changes speed and memory, not what is found. draw: write pictures too. on_bad_image: "raise"
+    weights: .safetensors or .onnx. images: a file, a folder or a pattern. score: least score; None takes the one
+    that the weights bring, see `own_score`, or 0.3. size: images are resized to this longer side in pixels for the
+    detector, 0 keeps them; boxes always refer to the pixels of the file. batch: images at once; it changes speed and
+    memory, not what is found. draw: write pictures too. on_bad_image: "raise"
     stops at an unreadable image, "skip" goes on and lists it. white: see `read_image`. device: for .safetensors.
     dota: write `out`/dota too, see `write_dota`.
 
@@ -76,12 +82,14 @@ def predict(
     """
     _check_options(score, size, batch)
     detector = open_detector(weights, device)
+    if score is None and (score := own_score(detector, weights)) is None:
+        score = _SCORE
     out = Path(out)
     paths = find_images(images, outside=out)  # `out` may lie among the images, with the pictures of an earlier run
     if dota:
         check_names(paths)
     root = Path(os.path.commonpath([path.parent for path in paths]))
-    summary = Summary()
+    summary = Summary(score)
     report: dict[str, Any] = {
         "classes": list(detector.classes),
         "kind": detector.kind,
@@ -244,8 +252,8 @@ def _device(detector: Predictor) -> torch.device:
     return next(detector.parameters()).device if isinstance(detector, torch.nn.Module) else torch.device("cpu")
 
 
-def _check_options(score: float, size: int, batch: int) -> None:
-    if not 0 <= score <= 1:
+def _check_options(score: float | None, size: int, batch: int) -> None:
+    if score is not None and not 0 <= score <= 1:
         raise ConfigError(f"score {score}: scores are 0 to 1. Give e.g. --score 0.3.")
     if size < 0:
         raise ConfigError(f"size {size}: give the longer side in pixels, or 0 to keep the images as they are.")

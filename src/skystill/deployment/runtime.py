@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from skystill.boxes.nms import Selection, select_batch
-from skystill.detectors.weights import load
+from skystill.detectors.weights import load, read_header
 from skystill.errors import ConfigError, WeightsError
 from skystill.kinds import BoxKind
 from skystill.structures import Detections
@@ -115,6 +115,16 @@ def open_detector(path: str | Path, device: torch.device | str = "cpu") -> Predi
             )
         return OnnxDetector(path)
     raise ConfigError(f"{path}: not a detector's file. Give the .safetensors of training or the .onnx of export.")
+
+
+def own_score(detector: Predictor, path: str | Path) -> float | None:
+    """The score from which on the detections of the detector of a file are best kept: that of its best F1 on
+    validation, see `evaluation.operating`. None where it was never validated."""
+    if isinstance(detector, OnnxDetector):
+        value = detector.header.get("score")
+    else:
+        value = ((read_header(path)["notes"].get("val") or {}).get("best_f1") or {}).get("score")
+    return None if value is None else float(value)
 
 
 def _existing(name: str) -> torch.device:

@@ -6,11 +6,12 @@ matrix products and attention count, element-wise work does not. Papers that cou
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,8 @@ def _peak_memory(run: Callable[[], object], module: nn.Module, device: torch.dev
 def _growth(run: Callable[[], object]) -> float:
     """Bytes by which the process's resident memory grows at most during a run."""
     gc.collect()
+    with suppress(OSError, AttributeError):  # glibc keeps what was freed, and the run would live off that unseen
+        ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark to the present size
     before_kib = _status("VmRSS")
     run()

@@ -31,6 +31,7 @@ from skystill.distillation.methods import make_method
 from skystill.errors import ConfigError
 from skystill.evaluation.detections import detections_file, save_detections
 from skystill.evaluation.errors import evaluate_errors
+from skystill.evaluation.operating import best_f1
 from skystill.files import whole_file
 from skystill.training.callbacks import BestWeights, StepTimer
 from skystill.training.folder import run_folder
@@ -150,15 +151,17 @@ def _finish(recipe: Recipe, method: str, folder: Path, task: Task, data: DataMod
     for split, found in seen.items():
         save_detections(detections_file(folder, split), found.detections, [t.name for t in found.targets])
     errors = {s: evaluate_errors(v.detections, v.targets, v.classes, v.max_dets).as_dict() for s, v in seen.items()}
+    points = {s: best_f1(v.detections, v.targets, v.classes, v.max_dets) for s, v in seen.items()}
+    more = {split: {"best_f1": point and point.as_dict()} for split, point in points.items()}
     notes: dict[str, Any] = {
-        split: {**found.summary(), "per_class": found.by_class()} for split, found in scores.items()
+        split: {**found.summary(), "per_class": found.by_class(), **more[split]} for split, found in scores.items()
     }
     save(detector, folder / "student.safetensors", {"method": method, "seed": recipe.seed, **notes})
     metrics: dict[str, Any] = {
         "name": recipe.name or folder.name,
         "method": method,
         "seed": recipe.seed,
-        **{split: {**found.as_dict(), "errors": errors[split]} for split, found in scores.items()},
+        **{split: {**found.as_dict(), **more[split], "errors": errors[split]} for split, found in scores.items()},
         "epochs": recipe.trainer.epochs,
         "cost": typical_cost(detector, data).as_dict(),
         "teachers": [] if method == "alone" else [_teacher(path) for path in recipe.teacher.weights],
