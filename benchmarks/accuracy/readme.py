@@ -56,6 +56,8 @@ def table(path: Path) -> str:
         name = NAMES.get(method, f"with {method.upper()}")
         lines.append(f"| {name} | {len(mine)} | " + " | ".join(means) + f" | {', '.join(gains)} |")
     said = f"{result['schedule']}. `{result['command']}`"
+    if len(result.get("machines", {})) > 1:
+        said = f"Not all runs were made on one machine; the file says which. {said}"
     if (count := len(peers) - PEERS) > 0:
         said = f"{count} more peers are behind these: [{path.stem}.md]({link(path.with_suffix('.md'))}). {said}"
     return "\n".join([*lines, "", said, ""])

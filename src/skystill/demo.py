@@ -10,7 +10,6 @@ import json
 import math
 import os
 import re
-import resource
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -35,6 +35,8 @@ from skystill.evaluation.draw import picture_data_uri, side_by_side
 from skystill.evaluation.operating import best_f1
 from skystill.evaluation.report import Section, TableData, write_report
 from skystill.evaluation.sections import bindings_section, curves_section
+from skystill.files import write_text
+from skystill.memory import peak_memory
 from skystill.training.folder import run_folder
 from skystill.training.recipe import DetectorConfig, MethodConfig, OptimConfig, Recipe, TeacherConfig, TrainerConfig
 from skystill.training.scoring import collect, typical_cost
@@ -110,6 +112,7 @@ def run_demo(out: Path, seed: int = 0) -> dict[str, Any]:
         scores[key] = seen[key].compute()
 
     console.rule("4  proof")
+    least = {key: _best_score(detector, data) for key, detector in detectors.items()}
     costs = {key: typical_cost(detector, data) for key, detector in detectors.items()}
     closed = gap_closed(*(scores[key].ap for key in ("teacher", "alone", "ltd")))
     summary = {key: _summary(scores[key], costs[key]) for key in NAMES} | {"gap_closed": closed, "seed": seed}
@@ -119,11 +122,11 @@ def run_demo(out: Path, seed: int = 0) -> dict[str, Any]:
         "A student, alone and with LTD",
         f"skystill demo, seed {seed}: the same student, scenes, order and schedule. The second had a teacher, "
         "from whose features and predictions it learned.",
-        _sections(table, _verdict(scores, closed), read_runs(list(runs.values())), _pictures(data, seen)),
+        _sections(table, _verdict(scores, closed), read_runs(list(runs.values())), _pictures(data, seen, least)),
     )
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    own = peak_memory(torch.device("cpu")) / 2**20
     summary |= {"seconds": round(time.perf_counter() - started, 1), "peak_mb": round(max(own, peak), 1)}
-    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     console.print(_rich(table))
     console.print(_verdict(scores, closed), highlight=False)
     console.print(f"{summary['seconds']:.0f} s, peak {summary['peak_mb']:.0f} MB", highlight=False)
@@ -222,12 +225,20 @@ def _rich(table: TableData) -> Table:
     return shown
 
 
-def _pictures(data: DataModule, seen: dict[str, CocoEvaluator]) -> list[tuple[str, str]]:
-    """The first test scenes that hold objects: truth, teacher, alone, distilled."""
+def _best_score(detector: Detector, data: DataModule) -> float:
+    """The score of a detector's best F1 on the val scenes."""
+    seen = collect(detector, data, "val")
+    point = best_f1(seen.detections, seen.targets, data.classes)
+    return 0.3 if point is None else point.score
+
+
+def _pictures(data: DataModule, seen: dict[str, CocoEvaluator], least: dict[str, float]) -> list[tuple[str, str]]:
+    """The first test scenes that hold objects: truth, teacher, alone, distilled.
+
+    least: score from which on each one's detections are drawn.
+    """
     pictures: list[tuple[str, str]] = []
-    points = {key: best_f1(one.detections, one.targets, data.classes) for key, one in seen.items()}
-    least = {key: 0.3 if point is None else point.score for key, point in points.items()}
-    kept = "kept is, of each, what gives it its best F1: scores from " + ", ".join(f"{s:.2f}" for s in least.values())
+    kept = "drawn from each one's score of the best F1 on val: " + ", ".join(f"{s:.2f}" for s in least.values())
     for index, truth in enumerate(seen["teacher"].targets):
         if len(truth) and len(pictures) < PICTURES:
             image, _ = data.datasets["test"][index]

@@ -8,6 +8,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text as a whole file. Raises OSError."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` to write to. It takes the place of `path` at the end, and is gone after a failure.

@@ -9,7 +9,7 @@ from skystill.benchmark.launch import DIVERGED
 from skystill.benchmark.page import write_page
 from skystill.benchmark.plan import make_jobs
 from skystill.benchmark.results import gather, scored_split
-from skystill.benchmark.tables import markdown
+from skystill.benchmark.tables import machines_line, markdown
 from skystill.data.config import DataConfig
 from skystill.errors import ConfigError
 from skystill.training.recipe import MethodConfig, Recipe, TrainerConfig
@@ -46,3 +46,11 @@ def test_a_benchmark_of_which_every_run_diverged_is_shown(tmp_path: Path) -> Non
     text = markdown(json.loads(json.dumps(result)))
     assert text.count("diverged") == 2
     assert write_page(result, tmp_path / "report.html").read_text().count("diverged") >= 2
+
+
+def test_runs_of_several_machines_are_told_apart() -> None:
+    one = {"machine": "A", "machines": {"A": {"alone": [0, 1], "ltd": [0]}}}
+    assert machines_line(one) == "Machine: A."
+    two = {"machine": "A; B", "machines": {"A": {"alone": [1, 0]}, "B": {"alone": [2], "ltd": [0, 1, 2]}}}
+    said = machines_line(two)
+    assert said.startswith("Machines, with their methods and seeds: A (alone 0 1), B (alone 2; ltd 0 1 2). Two runs of")

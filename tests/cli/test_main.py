@@ -74,7 +74,7 @@ def test_version(capsys: Capture) -> None:
         (["predict"], "required: weights, images. See `skystill predict --help`."),
         (["predict", "a", "b", "c"], "'c' is one argument too many."),
         (["predict", "a", "b", "--scor", "1"], "--scor is no option; did you mean --score?"),
-        (["predict", "a", "b", "--score", "high"], "--score takes a number, not 'high'."),
+        (["predict", "a", "b", "--score", "high"], "--score takes a number or null, not 'high'."),
         (["predict", "a", "b", "--on_bad_image", "cry"], "--on_bad_image takes raise or skip, not 'cry'."),
         (["data", "split", "a", "b", "half"], "fractions takes a mapping such as {key: value}, not 'half'."),
         (["export", "no.safetensors"], "no.safetensors: no such weights file."),

@@ -8,16 +8,19 @@ from typing import Any
 import pytest
 import torch
 
+import skystill
 from skystill.data.config import DataConfig
 from skystill.distillation.distiller import Distiller
+from skystill.distillation.peers.bckd import BCKD
 from skystill.distillation.peers.pkd import PKD
 from skystill.doctor import toll
 from skystill.doctor.patient import Patient
 from skystill.doctor.toll import Toll
 from skystill.errors import ConfigError
-from skystill.structures import Batch, Targets
+from skystill.structures import Batch, Detections, Targets
 from skystill.training.recipe import Recipe, TeacherConfig, TrainerConfig
 
+NOTHING = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long))
 GIB = 2**30
 
 
@@ -90,6 +93,15 @@ def test_duration_with_and_without_a_cache(make_gfl) -> None:
     said = toll.duration(patient, Toll(1.0, 2.0, 4.0, {}, set(), 0.0)).says
     assert "2.00 s a step from the cache" in said
     assert "would save" not in said
+    patient.recipe.trainer.devices = 2
+    assert "2 steps an epoch" in toll.duration(patient, Toll(1.0, 2.0, 4.0, {}, set(), 0.0)).says
+
+
+def test_no_cache_is_advised_for_what_it_cannot_hold(make_gfl) -> None:
+    patient = fake(make_gfl)
+    blind = skystill.wrap(lambda images: [NOTHING for _ in images], patient.student.classes)
+    vars(patient)["distiller"] = Distiller(patient.student, blind, BCKD())
+    assert "would save" not in toll.duration(patient, Toll(1.0, 2.0, 4.0, {}, set(), 0.0)).says
 
 
 def test_memory(make_gfl, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import platform
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,7 +124,7 @@ def test_memory_holds_weights_and_the_peak_of_a_run():
 @pytest.mark.parametrize("disturbed", [0.0, 900.0])
 def test_one_disturbed_run_does_not_move_the_peak(monkeypatch, disturbed):
     growths = iter([300.0, 310.0, disturbed, 290.0, 305.0])
-    monkeypatch.setattr(cost, "_growth", lambda run: next(growths))
+    monkeypatch.setattr(cost, "_growth", lambda run, device: next(growths))
     peak = cost._peak_memory(lambda: None, nn.Linear(5, 1, bias=False), torch.device("cpu"))
     assert 4 * 5 + 290 < peak < 4 * 5 + 310
 
@@ -132,7 +133,7 @@ def test_memory_is_nan_where_the_system_does_not_tell(monkeypatch):
     def refuse(self, text):
         raise OSError
 
-    monkeypatch.setattr(cost.Path, "write_text", refuse)
+    monkeypatch.setattr(Path, "write_text", refuse)
     result = measure_cost(Tiny(), np.zeros((8, 8, 3), dtype=np.uint8), runs=1, warmup=0)
     assert math.isnan(result.memory_mib)
     assert result.as_dict()["memory_mib"] is None

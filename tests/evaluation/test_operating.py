@@ -53,6 +53,6 @@ def test_by_hand_and_what_is_ignored_counts_for_nothing() -> None:
     # From 0.8 on 2 of 2 are right and 2 of 3 found, F1 0.8; from 0.2 on 3 of 4 and 3 of 3, F1 6/7.
     point = best_f1([seen], [truth], CLASSES)
     assert point is not None
-    assert point.as_dict() == {"score": 0.1, "precision": 0.75, "recall": 1.0, "f1": 0.8571}
+    assert point.as_dict() == {"score": 0.125, "precision": 0.75, "recall": 1.0, "f1": 0.8571}
     assert best_f1([], [], CLASSES) is None
     assert best_f1([seen], [Targets(BOX[:0], torch.zeros(0, dtype=torch.long))], CLASSES) is None

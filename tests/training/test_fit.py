@@ -63,6 +63,8 @@ def test_the_run_folder_holds_what_is_promised_and_its_recipe_runs_again(
     assert (metrics["seed"], metrics["epochs"]) == (0, 2)
     assert set(metrics["val"]) == set(metrics["test"]) == {*CocoScores(*[0.0] * 7).as_dict(), "best_f1", "errors"}
     assert metrics["best"]["epoch"] in (1, 2)
+    for name in ("student", "best"):
+        assert "best_f1" in read_header(folder / f"{name}.safetensors")["notes"]["val"]
     terms = {"qfl", "dfl", "giou"} | ({"ccd", "gates", "sem", "loc"} if verb == "distill" else set())
     logged = {k for row in rows(folder) for k in row}
     assert {f"train/{t}" for t in terms} | {"train/loss", "val/ap"} <= logged

@@ -14,6 +14,7 @@ import torch
 
 from skystill.benchmark.plan import Job, check_same
 from skystill.errors import ConfigError, DivergedError, SkystillError
+from skystill.files import write_text
 from skystill.training.folder import LAST
 
 try:
@@ -125,7 +126,7 @@ def _ended(job: Job, process: subprocess.Popen[bytes]) -> str:
         return "done"
     last = _last_line(job.log)
     if process.returncode == DivergedError.code:
-        (job.folder / DIVERGED).write_text(last + "\n", encoding="utf-8")
+        write_text(job.folder / DIVERGED, last + "\n")
         return "diverged"
     raise (ConfigError if process.returncode == ConfigError.code else SkystillError)(
         f"{job.label}, seed {job.seed} failed: {last.removeprefix('skystill: ')} ({job.log})"

@@ -6,7 +6,15 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skystill.benchmark.tables import NOTES, ahead_table, class_table, error_table, figures_table, main_table
+from skystill.benchmark.tables import (
+    NOTES,
+    ahead_table,
+    class_table,
+    error_table,
+    figures_table,
+    machines_line,
+    main_table,
+)
 from skystill.evaluation.compare import FIGURES
 from skystill.evaluation.plots import cost_scatter, gain_bars, gain_panels, svg_data_uri
 from skystill.evaluation.report import Section, write_report
@@ -54,7 +62,7 @@ def write_page(result: dict[str, Any], path: Path) -> Path:
         Section("Classes", tables=[class_table(result)], images=_images(drawn, captions, "classes")),
         Section("Errors", ["What AP50 is lost by, in the manner of TIDE."], [error_table(result)]),
         Section("Cost", images=_images(drawn, captions, "time")),
-        Section("How", [result["schedule"], result["machine"]], details={"command": result["command"]}),
+        Section("How", [result["schedule"], machines_line(result)], details={"command": result["command"]}),
     ]
     return write_report(path, f"{result['pair']} on {result['data']}", "methods compared at equal seeds", sections)
 

@@ -55,11 +55,13 @@ def gather(jobs: Sequence[Job], command: str) -> dict[str, Any]:
     rows = [*_teacher_rows(recipe), *(row for job in done for row in _rows(job, metrics[job]))]
     rows += [_diverged(job, split) for job in jobs if (job.folder / DIVERGED).is_file()]
     labels = list(dict.fromkeys(job.label for job in jobs))
+    machines = _machines(done, metrics)
     result: dict[str, Any] = {
         "data": Path(recipe.data.root).resolve().name if recipe.data.format != "synthetic" else "synthetic scenes",
         "pair": recipe.name or "",
         "command": command,
-        "machine": next((m["machine"] for m in metrics.values()), ""),
+        "machine": "; ".join(machines),
+        "machines": machines,
         "versions": next((m["versions"] for m in metrics.values()), {}),
         "schedule": schedule_of(recipe),
         "split": split,
@@ -85,6 +87,15 @@ def schedule_of(recipe: Recipe) -> str:
         f"{recipe.trainer.epochs} epochs x {data.views}, {shown}{views}, batch {data.batch}, {optim.optimizer} "
         f"lr {optim.lr:g}, {optim.schedule}, EMA {optim.ema:g}"
     )
+
+
+def _machines(done: Sequence[Job], metrics: dict[Job, dict[str, Any]]) -> dict[str, dict[str, list[int]]]:
+    """Machine -> method -> seeds: runs of a seed that were not made by one machine are paired by their images and first
+    weights alone, and their seconds do not compare."""
+    found: dict[str, dict[str, list[int]]] = {}
+    for job in done:
+        found.setdefault(metrics[job]["machine"], {}).setdefault(job.label, []).append(job.seed)
+    return found
 
 
 def _rows(job: Job, metrics: dict[str, Any]) -> Iterable[Row]:

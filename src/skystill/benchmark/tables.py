@@ -13,7 +13,7 @@ NOTES = (
     "AP: mean and standard deviation over seeds. gain: mean paired difference to the student alone, equal seeds. "
     "95% seeds: Student's t interval of the gain over seeds: would it be there again after training again? "
     "95% images: bootstrap interval over test images with these weights. gap closed: share of the way from the student "
-    "alone to the teacher."
+    "alone to the teacher, whose scores are those that its file was saved with."
 )
 
 
@@ -85,11 +85,30 @@ def error_table(result: dict[str, Any]) -> TableData:
 def markdown(result: dict[str, Any]) -> str:
     """The whole result as a Markdown text."""
     lines = [f"# {result['pair']} on {result['data']}", "", f"`{result['command']}`", ""]
-    lines += [f"Schedule: {result['schedule']}. Machine: {result['machine']}.", ""]
+    lines += [f"Schedule: {result['schedule']}. {machines_line(result)}", ""]
     tables = [main_table(result), ahead_table(result), figures_table(result), class_table(result), error_table(result)]
     for table in filter(None, tables):
         lines += [f"## {table.caption}", "", *markdown_rows(table), ""]
     return "\n".join([*lines, NOTES, ""])
+
+
+def machines_line(result: dict[str, Any]) -> str:
+    """Where the runs were made, and of several machines which."""
+    machines = result.get("machines", {})
+    if len(machines) < 2:
+        return f"Machine: {result['machine']}."
+    runs = [
+        f"{machine} ({'; '.join(f'{name} {_seeds(seeds)}' for name, seeds in mine.items())})"
+        for machine, mine in machines.items()
+    ]
+    return (
+        f"Machines, with their methods and seeds: {', '.join(runs)}. Two runs of a seed on two machines are paired by "
+        "images and first weights alone: rounding leads them apart. Nor do their seconds and memory compare."
+    )
+
+
+def _seeds(seeds: list[int]) -> str:
+    return " ".join(map(str, sorted(seeds)))
 
 
 def markdown_rows(table: TableData) -> list[str]:

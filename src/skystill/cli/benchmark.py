@@ -70,11 +70,15 @@ def benchmark(arguments: Sequence[str]) -> None:
 
 def _look_over(recipe: Recipe, variants: dict[str, MethodConfig]) -> None:
     """The doctor's looks at the first method, and whether the others fit: an hour later would be late."""
+    import torch
+
     from skystill.cli.doctor import admit
     from skystill.doctor import Patient, check_methods
 
     admit(replace(recipe, method=next(iter(variants.values()))))
     check_methods(Patient(recipe), variants)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # the runs are processes of their own, on the same GPU
 
 
 def make_benchmark_parser() -> ArgumentParser:

@@ -26,11 +26,11 @@ def compare(runs: list[str], split: Literal["val", "test"] = "test", out: str | 
     if out is None:
         return
     from skystill.evaluation.plots import figure_to_svg
+    from skystill.files import write_text
 
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "compare.md").write_text(compare_markdown(read, split), encoding="utf-8")
-    (folder / "compare.svg").write_text(figure_to_svg(compare_plot(read, split)), encoding="utf-8")
+    write_text(folder / "compare.md", compare_markdown(read, split))
+    write_text(folder / "compare.svg", figure_to_svg(compare_plot(read, split)))
     print(f"wrote {folder / 'compare.md'}, {folder / 'compare.svg'}")
 
 

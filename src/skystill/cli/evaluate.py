@@ -29,6 +29,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     """Parses, scores, prints; with --save also writes metrics.json, pr_curves.svg and confusion.svg."""
     parser = recipe_parser("evaluate", _TEXT, "WEIGHTS")
     parser.add_argument("--split", type=Literal["val", "test"], default="test", help="Which split to score.")
+    parser.add_argument("--device", type=str, default="cpu", help="cpu, or cuda (gpu is the same) for .safetensors.")
     parser.add_argument("--save", type=str, default=None, help="Folder for metrics.json and plots.")
     arguments = list(arguments)
     if "-h" in arguments or "--help" in arguments:
@@ -45,10 +46,10 @@ def evaluate(arguments: Sequence[str]) -> None:
     from skystill.evaluation.operating import best_f1
     from skystill.training.scoring import collect, typical_cost
 
-    detector = open_detector(arguments[0])
+    detector = open_detector(arguments[0], space.device)
     data = DataModule(recipe.data, recipe.seed)
     data.setup("validate" if space.split == "val" else "test")
-    seen = collect(detector, data, space.split, recipe.trainer.max_dets)
+    seen = collect(detector, data, space.split, recipe.trainer.max_dets, space.device.replace("gpu", "cuda"))
     scores = seen.compute()
     errors = evaluate_errors(seen.detections, seen.targets, seen.classes, seen.max_dets)
     metrics = {"weights": arguments[0], "split": space.split, **scores.as_dict(), "voc": _voc(seen)}
@@ -132,11 +133,11 @@ def _save(
 ) -> None:
     from skystill.evaluation.confusion import confusion_matrix
     from skystill.evaluation.plots import confusion, figure_to_svg, pr_curves
+    from skystill.files import write_text
 
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
-    (folder / "pr_curves.svg").write_text(figure_to_svg(pr_curves(scores)), encoding="utf-8")
+    write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
+    write_text(folder / "pr_curves.svg", figure_to_svg(pr_curves(scores)))
     kept = {} if point is None else {"score": point.score}
     matrix = confusion_matrix(seen.detections, seen.targets, seen.classes, **kept)
-    (folder / "confusion.svg").write_text(figure_to_svg(confusion(matrix, seen.classes)), encoding="utf-8")
+    write_text(folder / "confusion.svg", figure_to_svg(confusion(matrix, seen.classes)))
     print(f"wrote {folder / 'metrics.json'}, pr_curves.svg, confusion.svg")

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from skystill.boxes.obb import corners_to_obb
 from skystill.data.annotations import Annotations, Record
-from skystill.data.formats.common import write_text
 from skystill.data.images import image_size
 from skystill.data.words import counted
 from skystill.errors import DataError
+from skystill.files import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -15,10 +15,10 @@ from typing import Literal
 
 from skystill.data.annotations import Annotations
 from skystill.data.formats import FORMATS
-from skystill.data.formats.common import read_text, write_text
+from skystill.data.formats.common import read_text
 from skystill.data.formats.yolo import write_yaml
 from skystill.errors import ConfigError, DataError
-from skystill.files import whole_file
+from skystill.files import whole_file, write_text
 
 Placing = Literal["leave", "copy", "link"]
 

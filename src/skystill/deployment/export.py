@@ -120,7 +120,7 @@ def to_onnx(detector: Detector, size: tuple[int, int] | None) -> Any:
 
 
 def proof_batches(detector: Detector, size: tuple[int, int] | None, images: str | Path | None) -> Iterator[Tensor]:
-    """Batches (B, C, H, W) to compare on: each image alone, then the first two together where they pad to one shape."""
+    """Batches (B, C, H, W) to compare on: each image alone, then two together, padded to one shape."""
     scenes = _from_files(detector, images) if images is not None else _synthetic(detector)
     limit = size or (_PROOF_SIDE, _PROOF_SIDE)
     scenes = [scene[:, : limit[0], : limit[1]] for scene in scenes]

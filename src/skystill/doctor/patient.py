@@ -51,6 +51,14 @@ class Patient:
             return torch.device("cuda")
         return torch.device("mps" if wanted == "mps" else "cpu")
 
+    @property
+    def workers(self) -> int:
+        """Processes that would train side by side."""
+        wanted = self.recipe.trainer.devices
+        if str(wanted).isdecimal() and int(wanted) > 0:
+            return int(wanted)
+        return max(1, torch.cuda.device_count()) if self.device.type == "cuda" else 1
+
     @cached_property
     def data(self) -> DataModule:
         """All splits, read."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from skystill.distillation.cache import gib, layout_of
 from skystill.doctor.finding import Finding
 from skystill.doctor.patient import Patient
 from skystill.errors import ConfigError, SkystillError
+from skystill.memory import peak_memory, restart_peak
 from skystill.training.lessons import missing_views
 
 PATIENCE = 5.0  # seconds that a step may take and still be timed again
@@ -65,8 +65,7 @@ def measure(patient: Patient) -> Toll:
                 distiller.ask(teacher, batch.images, batch.targets)
 
     state = {name: value.clone() for name, value in patient.student.state_dict().items()}  # norms count steps
-    if patient.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+    restart_peak(patient.device)
     try:
         whole, student, teachers = (_seconds(patient.device, what) for what in (step, alone, ask))
     except torch.cuda.OutOfMemoryError as error:
@@ -77,7 +76,7 @@ def measure(patient: Patient) -> Toll:
     finally:
         patient.student.load_state_dict(state)
         distiller.zero_grad(set_to_none=True)
-    return Toll(student, teachers, whole, terms, own, _peak(patient.device))
+    return Toll(student, teachers, whole, terms, own, peak_memory(patient.device))
 
 
 def losses(toll: Toll) -> Finding:
@@ -105,16 +104,28 @@ def duration(patient: Patient, toll: Toll) -> Finding:
     recipe = patient.recipe
     cached = recipe.teacher.cache is not None
     step = toll.step - toll.teachers if cached else toll.step
-    steps = max(1, patient.data.datasets["train"].labelled * recipe.data.views // recipe.data.batch)
+    together = recipe.data.batch * patient.workers
+    steps = max(1, patient.data.datasets["train"].labelled * recipe.data.views // together)
     epoch = steps * step
     said = (
         f"{step:.2f} s a step{' from the cache' if cached else ''} (student alone {toll.student:.2f}, teachers "
         f"{toll.teachers:.2f}), {steps} steps an epoch of {clock(epoch)}, {recipe.trainer.epochs} epochs in "
         f"{clock(epoch * recipe.trainer.epochs)} and what validation takes"
     )
-    if not cached and toll.teachers > 0.3 * toll.step:
+    if not cached and toll.teachers > 0.3 * toll.step and _cacheable(patient):
         said += f"; a teacher cache would save {toll.teachers / toll.step:.0%} (--data.replay 8 --teacher.cache DIR)"
     return Finding("time", "green", said)
+
+
+def _cacheable(patient: Patient) -> bool:
+    """Whether a cache can hold what the teachers say."""
+    distiller, first = patient.distiller, patient.batch.images[:1]
+    try:
+        for network in distiller.networks:
+            layout_of(distiller.ask_to_keep(network, first))
+    except ConfigError:
+        return False
+    return True
 
 
 def memory(patient: Patient, toll: Toll) -> Finding:
@@ -184,17 +195,6 @@ def _once(device: torch.device, what: Callable[[], None]) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - start
-
-
-def _peak(device: torch.device) -> float:
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
-    if sys.platform == "win32":
-        return math.nan
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(most if sys.platform == "darwin" else most * 1024)
 
 
 def _installed() -> float:

@@ -6,14 +6,11 @@ matrix products and attention count, element-wise work does not. Papers that cou
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from skystill.boxes.nms import Selection
 from skystill.detectors.base import Detector
+from skystill.memory import peak_memory, restart_peak, status
 
 
 @dataclass(frozen=True)
@@ -168,33 +166,16 @@ def _peak_memory(run: Callable[[], object], module: nn.Module, device: torch.dev
     """
     weights = sum(t.numel() * t.element_size() for t in [*module.parameters(), *module.buffers()])
     run()  # the first run also builds kernels and thread pools
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        run()
-        return weights + float(torch.cuda.max_memory_allocated(device) - before)
-    try:
-        return weights + float(np.median([_growth(run) for _ in range(5)]))
-    except (OSError, KeyError):
+    return weights + float(np.median([_growth(run, device) for _ in range(1 if device.type == "cuda" else 5)]))
+
+
+def _growth(run: Callable[[], object], device: torch.device) -> float:
+    """Bytes by which memory grows at most during a run, nan where the system does not tell."""
+    if not restart_peak(device):
         return math.nan
-
-
-def _growth(run: Callable[[], object]) -> float:
-    """Bytes by which the process's resident memory grows at most during a run."""
-    gc.collect()
-    with suppress(OSError, AttributeError):  # glibc keeps what was freed, and the run would live off that unseen
-        ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark to the present size
-    before_kib = _status("VmRSS")
+    before = torch.cuda.memory_allocated(device) if device.type == "cuda" else status("VmRSS")
     run()
-    return 1024.0 * max(_status("VmHWM") - before_kib, 0)
-
-
-def _status(key: str) -> int:
-    """KiB of one line of /proc/self/status."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines[key].split()[0])
+    return max(peak_memory(device) - before, 0.0)
 
 
 @contextmanager

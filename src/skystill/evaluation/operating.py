@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from skystill.boxes.nms import Selection
 from skystill.evaluation.matches import EXCUSED, match_detections
 from skystill.structures import Detections, Targets
 
@@ -33,8 +34,9 @@ def best_f1(
     """The score that gives the greatest F1 = 2 TP / (detections + objects) over all classes together, or None where no
     detection is right.
 
-    The score lies halfway to the next detection below, so that rounding it seldom changes what is kept. Ignored objects
-    and what lies in them do not count. Raises DataError as `match_detections`.
+    The score lies halfway to the next detection below, or to the least score that is scored at all, so that rounding it
+    seldom changes what is kept. Ignored objects and what lies in them do not count. Raises DataError as
+    `match_detections`.
     """
     found = match_detections(detections, targets, classes, max_dets, np.array([0.5]))
     counts = found.taken[0] != EXCUSED
@@ -46,7 +48,7 @@ def best_f1(
         return None
     f1[:-1][score[:-1] == score[1:]] = 0  # no threshold tells equal scores apart
     best = int(f1.argmax())
-    below = score[best + 1] if best + 1 < len(score) else 0.0
+    below = score[best + 1] if best + 1 < len(score) else min(score[best], Selection().score)  # what predictions had
     return OperatingPoint(
         score=float(score[best] + below) / 2,
         precision=float(taken[best] / (best + 1)),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import resource
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from skystill.detectors.base import Detector
 from skystill.detectors.weights import save
+from skystill.memory import peak_memory, restart_peak, status
 from skystill.training.task import Task
 
 
@@ -80,13 +79,14 @@ class StepTimer(pl.Callback):
         self._began: float | None = None
         self._earlier = 0.0
         self._mapped = 0.0
-        self._gpu = False
+        self._device = torch.device("cpu")
         self.steps: list[float] = []
 
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Starts the clock of the fit."""
-        self._began, self._mapped = time.perf_counter(), _mapped_mb()
-        self._gpu = trainer.strategy.root_device.type == "cuda"
+        self._device = trainer.strategy.root_device
+        restart_peak(self._device)
+        self._began, self._mapped = time.perf_counter(), _mapped()
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Starts the clock of a step."""
@@ -94,8 +94,8 @@ class StepTimer(pl.Callback):
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Stops the clock of a step, when the GPU has done it: so there is nothing left to wait for at the next."""
-        if self._gpu:
-            torch.cuda.synchronize()
+        if self._device.type in ("cuda", "mps"):
+            getattr(torch, self._device.type).synchronize()
         self.steps.append(time.perf_counter() - self._start)
 
     def seconds(self) -> float:
@@ -112,19 +112,18 @@ class StepTimer(pl.Callback):
 
     def summary(self) -> dict[str, float]:
         """step_s: median seconds a step, the first ten (warm-up) left out. peak_mb: of the GPU, else of the process
-        without the pages of files that it read in the meantime, which the system drops when it needs room."""
+        without the pages of files that it read in the meantime, which the system drops when it needs room; since the
+        fit started where the system can tell."""
         kept = sorted(self.steps[10:] or self.steps)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - max(0.0, _mapped_mb() - self._mapped)
-        if self._gpu:
-            peak = torch.cuda.max_memory_allocated() / 2**20
+        files = 0.0 if self._device.type == "cuda" else max(0.0, _mapped() - self._mapped)
+        peak = (peak_memory(self._device) - files) / 2**20
         return {"step_s": round(kept[len(kept) // 2], 4) if kept else 0.0, "peak_mb": round(peak, 1)}
 
 
-def _mapped_mb() -> float:
-    """MiB of files that are mapped into this process and in memory, such as a teacher cache's; 0 where not told."""
-    with suppress(OSError):
-        found = re.search(r"RssFile:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
-        return float(found[1]) / 1024 if found else 0.0
+def _mapped() -> float:
+    """Bytes of files that are mapped into this process and in memory, such as a teacher cache's; 0 where not told."""
+    with suppress(OSError, KeyError):
+        return status("RssFile")
     return 0.0
 
 
@@ -179,7 +178,7 @@ class BestWeights(pl.Callback):
             return
         self.ap, self.epoch = ap, trainer.current_epoch + 1
         if trainer.is_global_zero:
-            notes = {**self.notes, "epoch": self.epoch, "val": pl_module.scores.summary()}
+            notes = {**self.notes, "epoch": self.epoch, "val": pl_module.scores.summary() | pl_module.point()}
             save(pl_module.best_weights, self.path, notes)
 
     def summary(self) -> dict[str, float]:

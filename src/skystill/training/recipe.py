@@ -84,8 +84,8 @@ class TeacherConfig:
             )
         if self.cache is not None and (lone := next(filter(is_exported, self.weights), None)):
             raise ConfigError(
-                f"teacher.cache does not hold what {lone} finds. Leave it away, or give `skystill predict`'s "
-                "detections.json as the teacher."
+                f"teacher.cache does not hold what {lone} finds. Leave it away, or give the detections.json "
+                "of `skystill predict --score 0.05` as the teacher."
             )
         files = [path for path in self.weights if is_predictions(path)]
         if len(files) > 1:

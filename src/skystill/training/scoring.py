@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from skystill.boxes.nms import clip_to_images
+from skystill.boxes.nms import Selection, clip_to_images
 from skystill.data.module import DataModule, Split, ready
 from skystill.data.transforms import pad_to
-from skystill.deployment.runtime import Predictor
+from skystill.deployment.runtime import OnnxDetector, Predictor
 from skystill.detectors.base import Detector
 from skystill.errors import ConfigError
 from skystill.evaluation.coco import CocoEvaluator
@@ -45,8 +45,12 @@ def collect(
         )
     data.pad_for(detector.multiple)
     evaluator = CocoEvaluator(detector.classes, max_dets)
+    how = Selection(keep=max(Selection().keep, max_dets))
+    least = (detector.size if isinstance(detector, OnnxDetector) else None) or (0, 0)
     loader = data.val_dataloader() if split == "val" else data.test_dataloader()
     for raw in loader:
         batch = ready(raw, device)  # type: ignore[arg-type]
-        evaluator.update(clip_to_images(detector.predict(batch.images), batch.sizes), batch.targets)
+        height, width = (max(sides) for sides in zip(batch.images.shape[2:], least, strict=True))
+        images = pad_to(batch.images, height, width)
+        evaluator.update(clip_to_images(detector.predict(images, how), batch.sizes), batch.targets)
     return evaluator

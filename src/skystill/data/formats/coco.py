@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from skystill.data.annotations import Annotations, Record
-from skystill.data.formats.common import Objects, Vocabulary, corners, enclosing, read_text, write_text
+from skystill.data.formats.common import Objects, Vocabulary, corners, enclosing, read_text
 from skystill.data.images import image_size
 from skystill.errors import DataError
+from skystill.files import write_text
 from skystill.kinds import BoxKind
 
 _LISTS = ("images", "annotations", "categories")

@@ -10,7 +10,6 @@ import numpy as np
 from skystill.data.annotations import Annotations, Record
 from skystill.data.images import SUFFIXES
 from skystill.errors import DataError
-from skystill.files import whole_file
 from skystill.kinds import BoxKind
 
 IMAGES_MEND = "Give it with --images FOLDER (in recipes data.images_train, _val or _test)."
@@ -113,12 +112,6 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path} is no UTF-8 text but perhaps an image or archive. Give the annotation file.") from None
     except OSError as error:
         raise DataError(f"annotation file {path} cannot be read ({error.strerror}). Correct the path.") from None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a whole file or nothing: to a temporary file beside it, then renamed."""
-    with whole_file(path) as part:
-        part.write_text(text, encoding="utf-8")
 
 
 def images_by_stem(folders: Iterable[Path]) -> dict[str, Path]:

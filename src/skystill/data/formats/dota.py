@@ -22,10 +22,10 @@ from skystill.data.formats.common import (
     read_text,
     shaped,
     unique_stems,
-    write_text,
 )
 from skystill.data.images import image_size
 from skystill.errors import DataError
+from skystill.files import write_text
 from skystill.kinds import BoxKind
 
 LABEL_FOLDERS = ("labelTxt", "labels_dota", "labelTxt-v1.0", "labelTxt-v1.5", "labelTxt-v2.0")

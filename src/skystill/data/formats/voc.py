@@ -22,10 +22,10 @@ from skystill.data.formats.common import (
     plain,
     read_text,
     unique_stems,
-    write_text,
 )
 from skystill.data.images import image_size
 from skystill.errors import DataError
+from skystill.files import write_text
 from skystill.kinds import BoxKind
 
 _CORNERS = tuple(

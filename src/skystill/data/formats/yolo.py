@@ -24,10 +24,10 @@ from skystill.data.formats.common import (
     read_text,
     shaped,
     unique_stems,
-    write_text,
 )
 from skystill.data.images import SUFFIXES, image_size
 from skystill.errors import DataError
+from skystill.files import write_text
 from skystill.kinds import BoxKind
 
 SPLITS = ("train", "val", "test")

@@ -12,7 +12,7 @@ from skystill.distillation.ltd.paper import LTD
 
 
 class LTDPlus(LTD):
-    """LTD with the binding "related". Its settings and terms are those of LTD."""
+    """LTD with the binding "related": the settings and terms of LTD that this binding has, under other defaults."""
 
     def __init__(
         self,

@@ -5,7 +5,7 @@
 
 z (B, N, K) class logits at N places, each class a binary classification of its own; b (B, N, 4) boxes; P the number of
 ATSS positives, at least 1. L_sem runs over all places. Weights 1 and 4: the authors' settings for GFL, whose GIoU takes
-the place of the IoU in the paper's text; between oriented boxes the Gaussian KLD does (`tasd.box_gap`).
+the place of the IoU in the paper's text; between oriented boxes the Gaussian KLD does (`ltd.losses.box_gap`).
 Differs from the paper: L_loc on the positives alone; at other places teacher and student have no box to agree on.
 Heads whose classes share a softmax are told as independent ones, with the same scores.
 """
