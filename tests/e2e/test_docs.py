@@ -29,6 +29,7 @@ from skystill.detectors.ultralytics import PRESETS as ULTRALYTICS_PRESETS
 from skystill.detectors.ultralytics import UltralyticsConfig
 from skystill.detectors.weights import PRESETS as CREATED
 from skystill.detectors.weights import create
+from skystill.distillation.ltd import LTD
 from skystill.distillation.methods import METHODS, make_method
 
 ROOT = Path(__file__).parents[2]
@@ -196,8 +197,16 @@ def test_what_plus_changes_is_told() -> None:
     rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE)
     told = {key: (value_of(before), value_of(after)) for key, before, after in rows}
     plain, plus = make_method("ltd"), make_method("ltd_plus")
+    assert isinstance(plain, LTD)
+    assert isinstance(plus, LTD)
+
+    def setting(method: LTD, key: str) -> object:
+        part = method.tasd if hasattr(method.tasd, key) else method.ccd
+        return getattr(part, "weight" if key == "ccd" else key)
+
     keys = list(inspect.signature(type(plain).__init__).parameters)[1:]
-    assert told == {k: (getattr(plain, k), getattr(plus, k)) for k in keys if getattr(plain, k) != getattr(plus, k)}
+    both = {k: (setting(plain, k), setting(plus, k)) for k in keys}
+    assert told == {k: (one, other) for k, (one, other) in both.items() if one != other}
     own = list(inspect.signature(type(plus).__init__).parameters)[1:]
     assert set(own) == {k for k in re.findall(r"`(\w+)`", page.partition("Its settings")[2]) if k != "ltd"}
 
