@@ -31,6 +31,11 @@ class Selection:
     iou_oriented: float = 0.1
 
 
+def counted(max_dets: int) -> Selection:
+    """What scoring at `max_dets` an image and class looks at: never fewer than the defaults keep."""
+    return Selection(keep=max(Selection().keep, max_dets))
+
+
 def select(scores: Tensor, boxes: Tensor, how: Selection) -> Detections:
     """Detections of one image from scores (N, K) in 0..1 and boxes (N, 4|5), best first.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from skystill.cli.methods import find_variants
 from skystill.cli.recipes import parse_recipe, recipe_parser
 from skystill.errors import ConfigError
-from skystill.files import whole_file
+from skystill.files import write_text
 from skystill.training.recipe import MethodConfig, Recipe
 
 if TYPE_CHECKING:
@@ -106,8 +106,7 @@ def write(result: dict[str, Any], out: Path) -> None:
     texts = {"benchmark.json": json.dumps(result, indent=1) + "\n", "benchmark.md": markdown(result)}
     texts |= {f"{name}.svg": figure_to_svg(figure) for name, figure in figures(result).items()}
     for name, text in texts.items():
-        with whole_file(out / name) as part:
-            part.write_text(text, encoding="utf-8")
+        write_text(out / name, text)
     page = write_page(result, out / "report.html")
     print(f"wrote {out / 'benchmark.json'}, {out / 'benchmark.md'}, {page}")
 

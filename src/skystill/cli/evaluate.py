@@ -49,7 +49,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     detector = open_detector(arguments[0], space.device)
     data = DataModule(recipe.data, recipe.seed)
     data.setup("validate" if space.split == "val" else "test")
-    seen = collect(detector, data, space.split, recipe.trainer.max_dets, space.device.replace("gpu", "cuda"))
+    seen = collect(detector, data, space.split, recipe.trainer.max_dets)
     scores = seen.compute()
     errors = evaluate_errors(seen.detections, seen.targets, seen.classes, seen.max_dets)
     metrics = {"weights": arguments[0], "split": space.split, **scores.as_dict(), "voc": _voc(seen)}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from skystill.errors import DataError
-from skystill.files import whole_file
+from skystill.files import write_text
 from skystill.kinds import BoxKind
 
 
@@ -43,7 +43,6 @@ def write_dota(rows: Sequence[dict[str, Any]], classes: Sequence[str], kind: Box
         lines[row["category"]].append(f"{Path(row['file_name']).stem} {row['score']:.5f} {numbers}\n")
     for name, found in lines.items():
         try:
-            with whole_file(folder / f"{task}_{name.replace('/', '-')}.txt") as part:
-                part.write_text("".join(found), encoding="utf-8")
+            write_text(folder / f"{task}_{name.replace('/', '-')}.txt", "".join(found))
         except OSError as error:
             raise DataError(f"{folder}: cannot be written ({error.strerror}). Choose another --out.") from error

@@ -20,7 +20,7 @@ from skystill.boxes.obb import hbb_to_obb, obb_to_corners, rotated_intersection
 from skystill.data.images import find_images, read_image, to_bands
 from skystill.deployment.dota import check_names, write_dota
 from skystill.deployment.inputs import batches, to_unit, with_longer_side
-from skystill.deployment.runtime import OnnxDetector, Predictor, open_detector, own_score
+from skystill.deployment.runtime import OnnxDetector, Predictor, device_of, open_detector, own_score
 from skystill.errors import ConfigError, DataError
 from skystill.files import whole_file
 from skystill.structures import Detections
@@ -169,7 +169,7 @@ def _detect(
 
     for members, stacked in batches(resized(), batch, detector.multiple, fixed):
         before = time.perf_counter()
-        found = [f.to("cpu") for f in detector.predict(stacked.to(_device(detector)), how)]
+        found = [f.to("cpu") for f in detector.predict(stacked.to(device_of(detector)), how)]
         summary.detecting += time.perf_counter() - before
         clipped = clip_to_images(found, [(image.shape[1], image.shape[2]) for _, image in members])
         for (path, image), seen in zip(members, clipped, strict=True):
@@ -246,10 +246,6 @@ def _picture_names(paths: list[Path], root: Path) -> dict[Path, Path]:
         path: name if uses[name] == 1 else path.relative_to(root).with_name(path.name + ".jpg")
         for path, name in short.items()
     }
-
-
-def _device(detector: Predictor) -> torch.device:
-    return next(detector.parameters()).device if isinstance(detector, torch.nn.Module) else torch.device("cpu")
 
 
 def _check_options(score: float | None, size: int, batch: int) -> None:

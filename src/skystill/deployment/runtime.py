@@ -117,6 +117,11 @@ def open_detector(path: str | Path, device: torch.device | str = "cpu") -> Predi
     raise ConfigError(f"{path}: not a detector's file. Give the .safetensors of training or the .onnx of export.")
 
 
+def device_of(detector: Predictor) -> torch.device:
+    """Where it runs."""
+    return next(detector.parameters()).device if isinstance(detector, torch.nn.Module) else torch.device("cpu")
+
+
 def own_score(detector: Predictor, path: str | Path) -> float | None:
     """The score from which on the detections of the detector of a file are best kept: that of its best F1 on
     validation, see `evaluation.operating`. None where it was never validated."""

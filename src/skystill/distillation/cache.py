@@ -24,7 +24,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from skystill.errors import ConfigError, DataError
-from skystill.files import whole_file
+from skystill.files import whole_file, write_text
 from skystill.structures import Activation, Dense, Knowledge, Queries
 
 SHARD_BYTES = 128 * 2**20  # small enough that a fill which is cut off loses little
@@ -147,8 +147,7 @@ class TeacherCache:
         data = serialize(rows, metadata={"sum": digest_of(rows)})
         try:
             if not self._claimed():
-                with whole_file(self.folder / KEY) as part:
-                    part.write_text(json.dumps(self.key, indent=1) + "\n", encoding="utf-8")
+                write_text(self.folder / KEY, json.dumps(self.key, indent=1) + "\n")
             with whole_file(self._path(first // self.rows_per_shard)) as part:
                 part.write_bytes(data)
         except OSError as error:

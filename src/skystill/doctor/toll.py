@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from skystill.distillation.cache import gib, layout_of
+from skystill.distillation.cache import Layout, gib, layout_of
 from skystill.doctor.finding import Finding
 from skystill.doctor.patient import Patient
 from skystill.errors import ConfigError, SkystillError
@@ -119,13 +119,17 @@ def duration(patient: Patient, toll: Toll) -> Finding:
 
 def _cacheable(patient: Patient) -> bool:
     """Whether a cache can hold what the teachers say."""
-    distiller, first = patient.distiller, patient.batch.images[:1]
     try:
-        for network in distiller.networks:
-            layout_of(distiller.ask_to_keep(network, first))
+        _layouts(patient)
     except ConfigError:
         return False
     return True
+
+
+def _layouts(patient: Patient) -> list[Layout]:
+    """What a cache would hold of each teacher. Errors: ConfigError where it can hold none."""
+    distiller, first = patient.distiller, patient.batch.images[:1]
+    return [layout_of(distiller.ask_to_keep(network, first)) for network in distiller.networks]
 
 
 def memory(patient: Patient, toll: Toll) -> Finding:
@@ -145,15 +149,13 @@ def memory(patient: Patient, toll: Toll) -> Finding:
 def disk(patient: Patient) -> Finding:
     """What a teacher cache takes, or would take."""
     recipe, images = patient.recipe, patient.data.datasets["train"]
-    first = patient.batch.images[:1]
-    distiller = patient.distiller
-    row = sum(layout_of(distiller.ask_to_keep(network, first)).row_bytes for network in distiller.networks)
+    row = sum(layout.row_bytes for layout in _layouts(patient))
     rows = len(images) * recipe.data.replay
     size, limit = row * rows, recipe.teacher.cache_gb * 2**30
     said = f"{gib(size)} for {rows} views in {recipe.teacher.cache}"
     folder = Path(str(recipe.teacher.cache))
     try:
-        missing = missing_views(distiller, recipe.teacher, patient.data, patient.device)
+        missing = missing_views(patient.distiller, recipe.teacher, patient.data, patient.device)
     except SkystillError as error:
         return Finding("cache", "red", str(error), error)
     if missing is not None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from skystill.boxes.nms import Selection
+from skystill.evaluation.coco import CocoEvaluator
 from skystill.evaluation.matches import EXCUSED, match_detections
 from skystill.structures import Detections, Targets
 
@@ -26,6 +27,12 @@ class OperatingPoint:
     def as_dict(self) -> dict[str, float]:
         """Four digits each."""
         return {name: round(value, 4) for name, value in asdict(self).items()}
+
+
+def noted(seen: CocoEvaluator) -> dict[str, dict[str, float] | None]:
+    """The operating point of what an evaluator holds, as files of weights and figures name it."""
+    point = best_f1(seen.detections, seen.targets, seen.classes, seen.max_dets)
+    return {"best_f1": None if point is None else point.as_dict()}
 
 
 def best_f1(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from skystill.errors import DataError
-from skystill.files import whole_file
+from skystill.files import write_text
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #d9dee5; --page: #ffffff; --card: #f6f7f9;
@@ -68,8 +68,7 @@ def write_report(path: Path, title: str, lead: str, sections: Sequence[Section])
         "</main></body></html>\n"
     )
     try:
-        with whole_file(path) as part:
-            part.write_text(page, encoding="utf-8")
+        write_text(path, page)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}). Give another place.") from error
     return path

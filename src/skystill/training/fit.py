@@ -31,8 +31,8 @@ from skystill.distillation.methods import make_method
 from skystill.errors import ConfigError
 from skystill.evaluation.detections import detections_file, save_detections
 from skystill.evaluation.errors import evaluate_errors
-from skystill.evaluation.operating import best_f1
-from skystill.files import whole_file
+from skystill.evaluation.operating import noted
+from skystill.files import write_text
 from skystill.training.callbacks import BestWeights, StepTimer
 from skystill.training.folder import run_folder
 from skystill.training.inside import Inside
@@ -145,14 +145,12 @@ def _finish(recipe: Recipe, method: str, folder: Path, task: Task, data: DataMod
     """Scores val and test with the final weights, saves the plain detector, writes metrics.json."""
     detector = task.best_weights.eval()
     splits: list[Split] = ["val", "test"] if recipe.trainer.test else ["val"]
-    device = next(detector.parameters()).device
-    seen = {s: collect(detector, data, s, recipe.trainer.max_dets, device) for s in splits if s in data.datasets}
+    seen = {s: collect(detector, data, s, recipe.trainer.max_dets) for s in splits if s in data.datasets}
     scores = {split: found.compute() for split, found in seen.items()}
     for split, found in seen.items():
         save_detections(detections_file(folder, split), found.detections, [t.name for t in found.targets])
     errors = {s: evaluate_errors(v.detections, v.targets, v.classes, v.max_dets).as_dict() for s, v in seen.items()}
-    points = {s: best_f1(v.detections, v.targets, v.classes, v.max_dets) for s, v in seen.items()}
-    more = {split: {"best_f1": point and point.as_dict()} for split, point in points.items()}
+    more = {split: noted(found) for split, found in seen.items()}
     notes: dict[str, Any] = {
         split: {**found.summary(), "per_class": found.by_class(), **more[split]} for split, found in scores.items()
     }
@@ -170,8 +168,7 @@ def _finish(recipe: Recipe, method: str, folder: Path, task: Task, data: DataMod
         "machine": machine(),
         "versions": {name: version(name) for name in PACKAGES},
     }
-    with whole_file(folder / "metrics.json") as part:
-        part.write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
 
 
 def _teacher(path: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import yaml
 
 from skystill.data.config import DataConfig
 from skystill.errors import ConfigError
-from skystill.files import whole_file
+from skystill.files import write_text
 
 
 @dataclass
@@ -269,8 +269,7 @@ class Recipe:
 
     def write(self, path: Path) -> None:
         """The resolved recipe as YAML that can be run again."""
-        with whole_file(path) as part:
-            part.write_text(yaml.safe_dump(self.as_dict(), sort_keys=False), encoding="utf-8")
+        write_text(path, yaml.safe_dump(self.as_dict(), sort_keys=False))
 
 
 def _plain(value: Any) -> Any:

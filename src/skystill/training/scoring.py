@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from skystill.boxes.nms import Selection, clip_to_images
+from skystill.boxes.nms import clip_to_images, counted
 from skystill.data.module import DataModule, Split, ready
 from skystill.data.transforms import pad_to
-from skystill.deployment.runtime import OnnxDetector, Predictor
+from skystill.deployment.runtime import OnnxDetector, Predictor, device_of
 from skystill.detectors.base import Detector
 from skystill.errors import ConfigError
 from skystill.evaluation.coco import CocoEvaluator
@@ -26,9 +26,7 @@ def typical_cost(detector: Detector, data: DataModule, runs: int = 20) -> Cost:
 
 
 @torch.no_grad()
-def collect(
-    detector: Predictor, data: DataModule, split: Split, max_dets: int = 500, device: str | torch.device = "cpu"
-) -> CocoEvaluator:
+def collect(detector: Predictor, data: DataModule, split: Split, max_dets: int = 500) -> CocoEvaluator:
     """Detections and truth of every image of the split; `.compute()` gives COCO's figures.
 
     Errors: ConfigError when the data has other classes or another kind of boxes than the detector.
@@ -45,7 +43,7 @@ def collect(
         )
     data.pad_for(detector.multiple)
     evaluator = CocoEvaluator(detector.classes, max_dets)
-    how = Selection(keep=max(Selection().keep, max_dets))
+    how, device = counted(max_dets), device_of(detector)
     least = (detector.size if isinstance(detector, OnnxDetector) else None) or (0, 0)
     loader = data.val_dataloader() if split == "val" else data.test_dataloader()
     for raw in loader:

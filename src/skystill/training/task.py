@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from skystill.boxes.nms import Selection, clip_to_images
+from skystill.boxes.nms import clip_to_images, counted
 from skystill.detectors.base import Detector
 from skystill.distillation.distiller import Distiller
 from skystill.errors import ConfigError, DivergedError
 from skystill.evaluation.coco import CocoEvaluator, CocoScores
-from skystill.evaluation.operating import best_f1
+from skystill.evaluation.operating import noted
 from skystill.structures import Batch, Detections, Targets
 from skystill.training.recipe import OptimConfig, Recipe
 
@@ -94,8 +94,8 @@ class Task(pl.LightningModule, ABC):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Detections of the averaged weights, collected."""
-        how = Selection(keep=max(Selection().keep, self.recipe.trainer.max_dets))
-        found = clip_to_images(self.best_weights.predict(batch.images, how), batch.sizes)
+        found = self.best_weights.predict(batch.images, counted(self.recipe.trainer.max_dets))
+        found = clip_to_images(found, batch.sizes)
         self._evaluator.update(found, batch.targets)
 
     def on_validation_epoch_end(self) -> None:
@@ -109,9 +109,7 @@ class Task(pl.LightningModule, ABC):
 
     def point(self) -> dict[str, Any]:
         """Where the last validation had its best F1, as a weights file notes it."""
-        seen = self._evaluator
-        found = best_f1(seen.detections, seen.targets, seen.classes, seen.max_dets)
-        return {"best_f1": found and found.as_dict()}
+        return noted(self._evaluator)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW or SGD, warm-up, then cosine or steps."""
