@@ -74,7 +74,9 @@ def test_synth_refuses_before_it_writes(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("verb", [["inspect"], ["convert", "out", "coco"], ["split", "out", "{a: 0.5, b: 0.5}"]])
+@pytest.mark.parametrize(
+    "verb", [["inspect"], ["convert", "out", "coco"], ["split", "out", "{a: 0.5, b: 0.5}"], ["tile", "out", "9"]]
+)
 def test_annotations_without_images_are_refused(
     verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +85,31 @@ def test_annotations_without_images_are_refused(
     assert main(["data", verb[0], str(path), *verb[1:]]) == 2
     told = capsys.readouterr()
     assert (told.err, told.out) == (f"skystill: {path} lists no images. Give annotations that do.\n", "")
+
+
+@pytest.mark.parametrize("to", ["coco", "dota", "yolo", "voc"])
+def test_tile_writes_a_data_set_of_any_format(to: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    synth(str(tmp_path / "scenes"), scenes=2, size=128)
+    capsys.readouterr()
+    words = ["data", "tile", str(tmp_path / "scenes" / "train.json"), str(tmp_path / "out"), "64", "--overlap", "16"]
+    assert main([*words, "--to", to, "--subset", "val"]) == 0
+    told = capsys.readouterr()
+    assert (told.out.count("18 images"), told.err) == (1, "")
+    written = told.out.removeprefix("wrote ").partition(":")[0]
+    source = f"{tmp_path / 'out' / 'data.yaml'}#val" if to == "yolo" else written
+    found = read_annotations(source, classes=CLASSES)
+    assert len(found) == 18
+    assert {(record.width, record.height) for record in found.records} == {(64, 64)}
+    whole = read_annotations(tmp_path / "scenes" / "train.json")
+    shown = {shown.image.name.split("__")[0] for shown in found.records if (~shown.ignore).any()}
+    assert shown == {record.image.stem for record in whole.records if len(record)}
+
+
+def test_tiles_that_cannot_be_cut_are_refused_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "tile", "nowhere.json", str(tmp_path / "out"), "64", "--overlap", "64"]) == 2
+    assert capsys.readouterr().err.startswith("skystill: size 64 and overlap 64 cut no tiles.")
 
 
 def test_oriented_voc_is_inspected_upright_and_its_order_of_classes_told(

@@ -70,7 +70,7 @@ def test_version(capsys: Capture) -> None:
     ("arguments", "message"),
     [
         (["trian"], "skystill has no verb 'trian'; the verbs are demo, data, doctor"),
-        (["data", "splt"], "skystill data has no verb 'splt'; the verbs are synth, convert, inspect, split."),
+        (["data", "splt"], "skystill data has no verb 'splt'; the verbs are synth, convert, inspect, split, tile."),
         (["predict"], "required: weights, images. See `skystill predict --help`."),
         (["predict", "a", "b", "c"], "'c' is one argument too many."),
         (["predict", "a", "b", "--scor", "1"], "--scor is no option; did you mean --score?"),

@@ -10,6 +10,7 @@ import torch
 from skystill.cli.main import main
 from skystill.data.config import DataConfig
 from skystill.data.synthetic import CLASSES
+from skystill.detectors.gfl import GFL
 from skystill.detectors.weights import create, save
 from skystill.doctor import Finding, Patient, check_methods, examine
 from skystill.errors import ConfigError
@@ -105,6 +106,19 @@ def test_a_small_teacher_and_rare_classes_are_worth_a_look(recipe: Recipe, tmp_p
     recipe.data.val = "train.json"
     data = by_check(recipe)["data"]
     assert (data.state, "Hardly any objects" in data.says) == ("yellow", True)
+
+
+def test_a_student_of_one_size_is_trained_and_judged_at_one(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe.data.crop = 64
+    assert by_check(recipe)["student"].state == "green"
+    monkeypatch.setattr(GFL, "free_size", False)
+    student = by_check(recipe)["student"]
+    assert student.state == "yellow"
+    assert (
+        "trained on 64 x 64 px, it misjudges val images of 96 x 96. Cut those by `skystill data tile`" in student.says
+    )
+    recipe.data.crop = 80  # in reach of the zoom
+    assert by_check(recipe)["student"].state == "green"
 
 
 def test_the_verb_prints_all_and_ends_in_2_for_red(recipe: Recipe, tmp_path: Path, capsys) -> None:

@@ -1,8 +1,10 @@
-"""The verbs for data: convert, inspect, split, synth. Nothing but calling and printing."""
+"""The verbs for data: convert, inspect, split, synth, tile. Nothing but calling and printing."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -151,21 +153,77 @@ def synth(
         subset: Name of the part: train, val, test.
         first: Number of the first scene. Give each subset numbers of its own, and none repeats another's scenes.
     """
-    from rich.console import Console
-    from rich.progress import track
-
     from skystill.data.synthetic import CLASSES
 
     if scenes < 1:
         raise ConfigError(f"--scenes is {scenes}. Give at least 1.")
     folder = image_folder(Path(destination), format, subset)
-    console = Console(stderr=True)
-    numbers = track(  # which leaves an empty line where it cannot erase its bar
-        range(first, first + scenes), "drawing", console=console, transient=True, disable=not console.is_terminal
-    )
+    numbers = _tracked(range(first, first + scenes), "drawing")
     records = [_scene(index, seed, size, kind, folder / f"scene_{index:06d}.png") for index in numbers]
     annotations = Annotations(CLASSES, records, kind)
     _report(annotations, write_dataset(annotations, destination, format, subset, "copy"))
+
+
+def tile(
+    source: str,
+    destination: str,
+    size: int,
+    overlap: int = 0,
+    to: str = "coco",
+    subset: str = "train",
+    format: str | None = None,
+    images: str | None = None,
+    classes: list[str] | None = None,
+    kind: BoxKind = "hbb",
+    fix: bool = False,
+    empty: bool = True,
+) -> None:
+    """Cut large images into tiles, with their truth.
+
+    For images too large to show whole, and for set predictors, which see well only at the size they learned from. An
+    object counts on a tile that shows at least 40% of it, is difficult down to 1% and left out below; upright boxes are
+    cut at the tile. A tile is called <image>__<left>_<top>.
+
+      skystill data tile val.json tiles 1024 --overlap 200 --subset val
+
+    Args:
+        source: Annotation file or folder, as for convert.
+        destination: Folder to write into; subsets written one after another form one data set.
+        size: Side of a tile in pixels. Smaller images become one tile.
+        overlap: Pixels that neighbours share at the least. With the side of the largest object, every one is whole on
+            some tile.
+        to: Format to write: coco, dota, yolo or voc. YOLO cannot mark difficult objects and leaves them out.
+        subset: Name of the part, for file and folder names: train, val, test.
+        format: Format of the source; guessed when left out.
+        images: Folder of the images; looked for around the annotations when left out.
+        classes: Class names in label order, such as '[person, car]'.
+        kind: hbb for upright boxes, obb for oriented ones.
+        fix: Drop boxes that cannot be instead of stopping at the first.
+        empty: false leaves out tiles without an object, as training may; keep them to validate and test.
+    """
+    from skystill.data.tile import tile as tiles_of
+    from skystill.data.tile import windows
+
+    windows(size, size, size, overlap)  # refuses what cuts no tiles, before anything is read
+    annotations = _read(source, format, images, classes, kind, fix)
+    folder = image_folder(Path(destination), to, subset)
+    records = _tracked(annotations.records, "cutting")
+    tiles = list(tiles_of(records, folder, size, overlap, empty))
+    cut = Annotations(annotations.classes, tiles, annotations.kind, annotations.notes)
+    _report(cut, write_dataset(cut, destination, to, subset, "copy"))
+
+
+T = TypeVar("T")
+
+
+def _tracked(items: Sequence[T], doing: str) -> Iterable[T]:
+    """The items, with a bar on the terminal while they are worked on."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    # track leaves an empty line where it cannot erase its bar
+    return track(items, doing, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _read(

@@ -13,7 +13,7 @@ from skystill.errors import SkystillError
 # comes first; every other function's own parameters are its options.
 VERBS = {
     "demo": ("skystill.cli.demo:demo", "the whole path on synthetic scenes: teacher, student alone, with LTD, report"),
-    "data": ("", "synth, convert, inspect, split: make and look at data sets"),
+    "data": ("", "synth, convert, inspect, split, tile: make and look at data sets"),
     "doctor": ("skystill.cli.doctor:doctor", "look a distillation over before it trains: green, yellow, red"),
     "train": ("skystill.cli.train:train", "train a detector alone: a teacher, or a student's baseline"),
     "distill": ("skystill.cli.train:distill", "train a student under a teacher"),
@@ -29,6 +29,7 @@ DATA_VERBS = {
     "convert": ("skystill.cli.data:convert", "rewrite annotations in another format"),
     "inspect": ("skystill.cli.data:inspect", "what is in a data set: counts, sizes, pictures"),
     "split": ("skystill.cli.data:split", "parts with the same mix of classes, flights kept together"),
+    "tile": ("skystill.cli.data:tile", "large images cut into tiles, with their truth"),
 }
 RECIPE_VERBS = ("doctor", "train", "distill", "benchmark", "evaluate")
 

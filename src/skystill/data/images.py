@@ -1,4 +1,5 @@
 """Image files to tensors: PNG, JPEG and the like by Pillow, TIFF (many bands, 16 bit, planar or chunky) by tifffile.
+Tiles of such files are written back with the same values.
 
 Annotations refer to the pixels as they are stored, so EXIF orientation is ignored on purpose: turning the picture would
 leave its boxes behind.
@@ -19,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from skystill.errors import DataError
+from skystill.files import whole_file
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".jp2")
 _TIFF = (".tif", ".tiff")
@@ -61,8 +63,26 @@ def read_image(path: str | Path, white: float | None = None) -> Tensor:
     Raises DataError when the file is missing, truncated, or no image.
     """
     path = Path(path)
-    pixels = _guarded(path, _read_tiff if path.suffix.lower() in _TIFF else _read_pillow)
-    return torch.from_numpy(_scaled(pixels, white, path))
+    return torch.from_numpy(_scaled(read_pixels(path), white, path))
+
+
+def read_pixels(path: str | Path) -> NDArray[Any]:
+    """(C, H, W) values as they are stored, of any type. Errors as in `read_image`."""
+    path = Path(path)
+    return _guarded(path, _read_tiff if path.suffix.lower() in _TIFF else _read_pillow)
+
+
+def write_pixels(path: Path, pixels: NDArray[Any]) -> Path:
+    """Writes (C, H, W) values, which `read_pixels` reads back; returns the path with its suffix: .png for 8 bits of one
+    or three bands, else .tif."""
+    plain = pixels.dtype == np.uint8 and len(pixels) in (1, 3)
+    target = path.with_name(f"{path.name}{'.png' if plain else '.tif'}")  # with_suffix would cut a dot in the name
+    with whole_file(target) as part:
+        if plain:
+            Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1)).save(part, format="PNG")
+        else:
+            _write_tiff(part, pixels)
+    return target
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -166,6 +186,16 @@ def _tiff_size(path: Path) -> tuple[int, int]:
     with tifffile.TiffFile(path) as file:
         page = file.series[0].keyframe
         return int(page.imagelength), int(page.imagewidth)
+
+
+def _write_tiff(path: Path, pixels: NDArray[Any]) -> None:
+    import tifffile
+
+    extra = (0,) * (len(pixels) - 1)  # unspecified: a band, not alpha
+    one = len(pixels) == 1
+    values = pixels[0] if one else np.moveaxis(pixels, 0, -1)
+    layout: dict[str, Any] = {} if one else {"planarconfig": "contig", "extrasamples": extra}
+    tifffile.imwrite(path, np.ascontiguousarray(values), photometric="minisblack", **layout)
 
 
 def _scaled(pixels: NDArray[Any], white: float | None, path: Path) -> NDArray[Any]:

@@ -161,7 +161,7 @@ def visible_share(boxes: Tensor, height: int, width: int) -> Tensor:
         return area(clip(boxes, height, width)) / area(boxes).clamp(min=1e-6)
     outer = obb_to_hbb(boxes)
     cut = ((outer[:, :2] < 0) | (outer[:, 2:] > outer.new_tensor([width, height]))).any(-1)
-    share = torch.ones(len(boxes))
+    share = torch.ones(len(boxes), dtype=boxes.dtype)
     window = hbb_to_obb(boxes.new_tensor([[0, 0, width, height]]))
     share[cut] = rotated_intersection(boxes[cut], window)[:, 0] / boxes[cut, 2:4].prod(-1).clamp(min=1e-6)
     return share

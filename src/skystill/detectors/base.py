@@ -19,7 +19,8 @@ class Detector(nn.Module, ABC):
 
     classes: names in label order. kind: "hbb" or "obb". in_chans: bands of an image. multiple: image sides that
     `forward` takes must be multiples of it (loaders pad to it). unexportable: why it cannot become an ONNX file; empty
-    where it can. free_size: an ONNX file of it may take any multiples.
+    where it can. free_size: images of any size look alike to it, and an ONNX file of it may take any multiples. False
+    where boxes are shares of the image, so that it sees well only at the size it was trained at.
     """
 
     family: ClassVar[str]

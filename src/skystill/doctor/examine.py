@@ -19,6 +19,7 @@ from skystill.errors import ConfigError, SkystillError
 from skystill.evaluation.cost import count_parameters
 from skystill.training.recipe import MethodConfig, Recipe
 
+SIMILAR = 1.25  # sides that differ by less than this factor are of a size, as zoom in training makes them
 FEW = 10  # objects of a class below which it will hardly be learned
 
 
@@ -83,8 +84,25 @@ def _rare(patient: Patient) -> str:
 
 def _student(patient: Patient) -> Iterator[Finding]:
     config = patient.recipe.detector
-    name = config.weights or config.preset
-    yield Finding("student", "green", f"{name}, {count_parameters(patient.student) / 1e6:.2f} M weights")
+    said = f"{config.weights or config.preset}, {count_parameters(patient.student) / 1e6:.2f} M weights"
+    if not patient.student.free_size and (sizes := _unlike_sizes(patient)):
+        yield Finding("student", "yellow", f"{said}. {sizes}")
+        return
+    yield Finding("student", "green", said)
+
+
+def _unlike_sizes(patient: Patient) -> str:
+    """What a student whose boxes are shares of the image would be scored on beside what it is trained on; empty where
+    the two are of a size."""
+    split, images = patient.judge
+    learned, judged = patient.data.datasets["train"][0][0].shape[-2:], images[0][0].shape[-2:]
+    if all(1 / SIMILAR < a / b < SIMILAR for a, b in zip(learned, judged, strict=True)):
+        return ""
+    (height, width), (rows, columns) = learned, judged
+    return (
+        f"Its boxes are shares of the image: trained on {width} x {height} px, it misjudges {split} images of "
+        f"{columns} x {rows}. Cut those by `skystill data tile`, or train on whole images (data.crop: 0)."
+    )
 
 
 def _teacher(patient: Patient) -> Iterator[Finding]:

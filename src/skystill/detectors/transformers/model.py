@@ -31,6 +31,7 @@ class TransformersDetector(Detector):
     """
 
     family: ClassVar[str] = "transformers"
+    free_size: ClassVar[bool] = False
     unexportable: ClassVar[str] = "skystill does not export set predictors; transformers' own exporters do"
 
     def __init__(self, model: nn.Module, classes: Sequence[str]) -> None:
