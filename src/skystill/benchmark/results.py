@@ -13,6 +13,7 @@ from typing import Any
 
 from skystill.benchmark.launch import DIVERGED
 from skystill.benchmark.plan import ALONE, Job
+from skystill.benchmark.teacher import teacher_scores
 from skystill.data.module import DataModule, Split
 from skystill.data.split import flight_of
 from skystill.detectors.weights import load
@@ -52,7 +53,10 @@ def gather(jobs: Sequence[Job], command: str) -> dict[str, Any]:
     done = [job for job in jobs if (job.folder / "metrics.json").is_file()]
     metrics = {job: run.metrics for job, run in zip(done, read_runs([job.folder for job in done]), strict=True)}
     seen = {job: _detections(job, data, split, truth) for job in done}
-    rows = [*_teacher_rows(recipe), *(row for job in done for row in _rows(job, metrics[job]))]
+    rows = [
+        *_teacher_rows(recipe, data, split, jobs[0].folder.parent),
+        *(row for job in done for row in _rows(job, metrics[job])),
+    ]
     rows += [_diverged(job, split) for job in jobs if (job.folder / DIVERGED).is_file()]
     labels = list(dict.fromkeys(job.label for job in jobs))
     machines = _machines(done, metrics)
@@ -106,15 +110,12 @@ def _rows(job: Job, metrics: dict[str, Any]) -> Iterable[Row]:
             yield {"method": job.label, "seed": job.seed, "split": split, **figures, **cost}
 
 
-def _teacher_rows(recipe: Recipe) -> Iterable[Row]:
-    """The first teacher's scores, as its file carries them."""
+def _teacher_rows(recipe: Recipe, data: DataModule, split: Split, out: Path) -> Iterable[Row]:
+    """The first teacher's scores on the split."""
     for path in recipe.teacher.weights[:1]:
-        notes = notes_of(path)
-        for split in ("val", "test"):
-            if split in notes:
-                yield {"method": TEACHER, "seed": notes.get("seed"), "split": split} | {
-                    name: notes[split].get(name) for name in (*FIGURES, "per_class")
-                }
+        if scores := teacher_scores(path, recipe, data, split, out):
+            figures = {name: scores.get(name) for name in (*FIGURES, "per_class")}
+            yield {"method": TEACHER, "seed": notes_of(path).get("seed"), "split": split} | figures
 
 
 def _diverged(job: Job, split: Split) -> Row:

@@ -85,7 +85,7 @@ def _check_grid(dense: Dense, knowledge: Knowledge) -> None:
 def _check_pixels(dense: Dense) -> None:
     """Boxes go with their places: over a level their centres rise by a pixel where those of the places do."""
     count = dense.levels[0]
-    places, boxes = center(dense.places[:count]), dense.boxes[:, :count].float()
+    places, boxes = center(dense.places[:count]), dense.boxes.detach()[:, :count].float()
     found = center(boxes) if boxes.shape[2] == 4 else boxes[..., :2]
     apart = places - places.mean(0)
     if not apart.square().sum():  # a single cell
