@@ -81,7 +81,7 @@ def across(paths: list[Path]) -> str:
         alone, taught = (result["methods"][method] for method in ("alone", "ltd_plus"))
         gain, (one, other) = taught["gain"], result["pair"].partition("_ltd_")[0].split("_to_")
         cells = [
-            f"[{one} -> {other}]({link(path.with_suffix('.md'))})",
+            f"[{one} -> {other}]({link(path.with_suffix('.md'))}){_on_tiles(result['data'])}",
             f"{len(taught['seeds'])}",
             *(f"{ap:.1f}" for ap in (teacher, alone["ap"]["mean"], taught["ap"]["mean"])),
             f"{gain['mean']:+.1f}",
@@ -89,6 +89,12 @@ def across(paths: list[Path]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _on_tiles(data: str) -> str:
+    """The data set hit_uav_256 is HIT-UAV in tiles of 256 px."""
+    side = data.removeprefix("hit_uav").removeprefix("_")
+    return f", tiles of {side} px" if side else ""
 
 
 def main() -> None:
