@@ -41,7 +41,7 @@ PAIRS = {
     "gfl_to_yolo": Pair("gfl_lite2_to_ul_yolo11n_ltd_hit_uav", (), 8),
     "fasterrcnn_to_gfl": Pair("tv_fasterrcnn_lite2_to_gfl_mnv3s_ltd_hit_uav", ("tv_fasterrcnn_lite2_hit_uav",), 8),
     "yolo_to_yolo": Pair("ul_yolo11s_to_ul_yolo11n_ltd_hit_uav", (YOLO,), 8),
-    "gfl_to_rtdetr": Pair("gfl_lite2_to_hf_rtdetrv2_lite0_ltd_hit_uav", (), 18, 256),
+    "gfl_to_rtdetr": Pair("gfl_lite2_to_hf_rtdetrv2_lite0_ltd_hit_uav", (), 20, 256),
 }
 
 

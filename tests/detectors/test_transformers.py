@@ -57,6 +57,26 @@ def test_a_preset_trains_predicts_and_is_kept_whole(preset: str, scene: Scene, t
     assert len(detector.predict(images, Selection(score=0.0, keep=7))[0]) == 7
 
 
+@pytest.mark.parametrize("preset", ["hf_rtdetrv2_r18", "hf_rtdetrv2_lite0", "hf_dfine_s", "hf_deformable_detr_r50"])
+def test_from_random_weights_the_encoders_maps_are_not_lost(preset: str, scene: Scene) -> None:
+    """The library starts RT-DETR's batch norms near 0, and its maps at a thousandth."""
+    torch.manual_seed(0)
+    detector = create(preset, ("ship",), config=SMALL[preset]).train()
+    with torch.no_grad():
+        pyramid = detector(scene[0]).knowledge.pyramid
+    assert all(level.std() > 0.05 for level in pyramid), [float(level.std()) for level in pyramid]
+
+
+def test_pretrained_norms_stay(make_model: Callable[..., nn.Module], tmp_path: Path) -> None:
+    model = make_model("rtdetr")
+    norm = next(m for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+    nn.init.constant_(norm.weight, 0.25)
+    model.save_pretrained(tmp_path)
+    detector = create("hf_rtdetrv2_r18", ("ship", "plane", "car"), base="", pretrained=str(tmp_path))
+    kept = next(m for m in detector.modules() if isinstance(m, nn.BatchNorm2d))
+    assert torch.equal(kept.weight, norm.weight)
+
+
 def test_a_timm_backbone_is_found_by_its_name_and_takes_timms_weights(tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
     state = timm.create_model("tf_efficientnet_lite0").state_dict()
