@@ -201,11 +201,12 @@ def tile(
         fix: Drop boxes that cannot be instead of stopping at the first.
         empty: false leaves out tiles without an object, as training may; keep them to validate and test.
     """
+    from skystill.data.tile import check_names, windows
     from skystill.data.tile import tile as tiles_of
-    from skystill.data.tile import windows
 
     windows(size, size, size, overlap)  # refuses what cuts no tiles, before anything is read
     annotations = _read(source, format, images, classes, kind, fix)
+    check_names(annotations.records)
     folder = image_folder(Path(destination), to, subset)
     records = _tracked(annotations.records, "cutting")
     tiles = list(tiles_of(records, folder, size, overlap, empty))

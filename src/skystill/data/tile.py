@@ -40,18 +40,23 @@ def _starts(length: int, size: int, overlap: int) -> list[int]:
     return [*range(0, last, size - overlap), last]
 
 
+def check_names(records: Iterable[Record]) -> None:
+    """Raises DataError for images whose tiles would share names; ask before any is written."""
+    sources: dict[str, Path] = {}
+    for record in records:
+        if (other := sources.setdefault(record.image.stem, record.image)) != record.image:
+            raise DataError(f"tiles of {other} and {record.image} would share names. Give the images different ones.")
+
+
 def tile(records: Iterable[Record], folder: Path, size: int, overlap: int = 0, empty: bool = True) -> Iterator[Record]:
     """The tiles of images, written to `folder` as <image>__<left>_<top>, with what each shows of the truth.
 
     As in a training crop, an object counts with at least 40% of its area inside, is difficult down to 1% and forgotten
     below; upright boxes are cut at the tile, oriented ones stay whole. Values of pixels stay as they are: 8 bits of
     one or three bands become PNG, all else TIFF. empty: False leaves out tiles that show no object that counts.
-    Errors: DataError for an image that is not to be read, of other size than its record says, or of another's name.
+    Errors: DataError for an image that is not to be read, or of other size than its record says. Names: `check_names`.
     """
-    sources: dict[str, Path] = {}
     for record in records:
-        if (other := sources.setdefault(record.image.stem, record.image)) != record.image:
-            raise DataError(f"tiles of {other} and {record.image} would share names. Give the images different ones.")
         pixels = _pixels(record)
         rows, columns = pixels.shape[-2:]
         for top, left, height, width in windows(rows, columns, size, overlap):
