@@ -13,7 +13,6 @@ from typing import Any
 
 from skystill.benchmark.launch import DIVERGED
 from skystill.benchmark.plan import ALONE, Job
-from skystill.benchmark.teacher import teacher_scores
 from skystill.data.module import DataModule, Split
 from skystill.data.split import flight_of
 from skystill.detectors.weights import load
@@ -25,6 +24,7 @@ from skystill.evaluation.paired import bootstrap_ap, paired_interval
 from skystill.structures import Detections, Targets
 from skystill.training.recipe import Recipe
 from skystill.training.scoring import collect
+from skystill.training.teacher_scores import teacher_scores
 from skystill.training.teachers import notes_of
 
 TEACHER = "teacher"

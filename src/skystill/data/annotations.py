@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,13 @@ class Record:
     def place(self, index: int) -> str:
         """Where an object was read, for messages."""
         return f"{self.source} {self.names[index] if self.names else f'box {index}'}"
+
+    def take(self, rows: NDArray[np.int64]) -> Record:
+        """The record with these of its objects."""
+        names = [self.names[i] for i in rows.tolist()] if self.names else ()
+        crowd, difficult = self.crowd[rows], self.difficult[rows]
+        objects, labels = self.boxes[rows], self.labels[rows]
+        return replace(self, boxes=objects, labels=labels, crowd=crowd, difficult=difficult, names=names)
 
     @property
     def ignore(self) -> NDArray[np.bool_]:

@@ -35,7 +35,7 @@ def clean(annotations: Annotations, fix: bool = False) -> Annotations:
                 raise DataError(f"{record.place(index)} {reason}. {_MEND}")
             dropped.add(record, index, reason)
         keep = np.setdiff1d(np.arange(len(record)), list(bad))
-        record = _take(record, keep) if bad else record
+        record = record.take(keep) if bad else record
         records.append(replace(record, names=()))  # no message about a single object comes after this
     notes = [*annotations.notes, *clipped.note(), *dropped.note()]
     return Annotations(annotations.classes, records, annotations.kind, notes)
@@ -53,11 +53,6 @@ class _Tally:
 
     def note(self) -> list[str]:
         return [f"{self.count} box(es) {self.what}; the first: {self.first}"] if self.count else []
-
-
-def _take(record: Record, rows: NDArray[np.int64]) -> Record:
-    flags = (record.crowd[rows], record.difficult[rows])
-    return replace(record, boxes=record.boxes[rows], labels=record.labels[rows], crowd=flags[0], difficult=flags[1])
 
 
 def _sides(record: Record) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

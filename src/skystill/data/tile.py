@@ -7,6 +7,7 @@ scored on tiles of the size that they learn from.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +90,4 @@ def _shown(record: Record, top: int, left: int, height: int, width: int) -> Reco
     if upright:
         boxes = np.clip(boxes, 0, [width, height, width, height])
     difficult = record.difficult | (share < MIN_VISIBLE)
-    return Record(
-        record.image,
-        width,
-        height,
-        boxes[kept],
-        record.labels[kept],
-        record.crowd[kept],
-        difficult[kept],
-        record.source,
-        [record.names[i] for i in kept.tolist()] if record.names else (),
-    )
+    return replace(record, width=width, height=height, boxes=boxes, difficult=difficult).take(kept)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from skystill.benchmark.teacher import teacher_scores
 from skystill.data.config import DataConfig
 from skystill.data.module import DataModule
 from skystill.data.synthetic import CLASSES
@@ -15,6 +14,7 @@ from skystill.detectors.gfl import GFL
 from skystill.detectors.weights import save
 from skystill.training.recipe import Recipe, TeacherConfig
 from skystill.training.scoring import collect
+from skystill.training.teacher_scores import teacher_scores
 
 
 @pytest.fixture
