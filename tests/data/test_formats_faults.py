@@ -11,7 +11,7 @@ from PIL import Image
 from skystill.data.annotations import Annotations, Record
 from skystill.data.check import clean
 from skystill.data.formats import FORMATS, guess, read_annotations
-from skystill.data.formats.yolo import write_yaml
+from skystill.data.formats.yolo import yaml_with
 from skystill.errors import DataError
 
 GOOD = {
@@ -164,11 +164,11 @@ def test_data_yaml(text: str, split: str, parts: list[str], room: Path) -> None:
 
 
 def test_data_yaml_is_not_given_other_classes(room: Path) -> None:
-    write_yaml(room, "train", ["ship"])
-    write_yaml(room, "val", ["ship"])
-    assert "train: images/train\nval: images/val" in (room / "data.yaml").read_text()
+    path = room / "data.yaml"
+    path.write_text(yaml_with(path, "train", ["ship"]))
+    assert "train: images/train\nval: images/val" in yaml_with(path, "val", ["ship"])
     with pytest.raises(DataError, match="other classes"):
-        write_yaml(room, "val", ["plane"])
+        yaml_with(path, "val", ["plane"])
 
 
 @pytest.mark.parametrize(

@@ -50,12 +50,35 @@ def test_images_left_in_place_are_found_from_coco(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "images").exists()
 
 
-def test_writing_onto_itself_keeps_the_images(tmp_path: Path) -> None:
+def test_images_that_lie_where_they_belong_stay(tmp_path: Path) -> None:
     source = make(tmp_path / "images" / "train", "a.png")
     before = (tmp_path / "images" / "train" / "a.png").read_bytes()
-    for place in ("copy", "link"):
-        write_dataset(source, tmp_path, "coco", "train", place)  # type: ignore[arg-type]
+    for format, place in (("coco", "copy"), ("yolo", "link")):
+        write_dataset(source, tmp_path, format, "train", place)  # type: ignore[arg-type]
     assert (tmp_path / "images" / "train" / "a.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_split_that_is_there_stays_as_it_is(format: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_dataset(make(tmp_path / "source", "a.png", "b.png"), out, format, "train", "copy")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(DataError, match=r"train\S* is there already. Remove it, or give another"):
+        write_dataset(make(tmp_path / "source", "a.png"), out, format, "train", "copy")
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_images_of_others_are_neither_overwritten_nor_taken_for_empty_ones(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    stranger = out / "images" / "train" / "z.png"
+    make(stranger.parent, "z.png")
+    with pytest.raises(DataError, match=r"z.png is no image of this split"):
+        write_dataset(make(tmp_path / "source", "a.png"), out, "dota", "train", "copy")
+    stranger.rename(stranger.with_name("a.png"))
+    Image.new("L", (40, 24)).save(stranger.with_name("a.png"))
+    with pytest.raises(DataError, match=r"a.png is there already and differs from .*source"):
+        write_dataset(make(tmp_path / "source", "a.png"), out, "dota", "train", "link")
+    assert [path.name for path in out.rglob("*") if path.is_file()] == ["a.png"]
 
 
 def test_faults_are_named_before_anything_is_written(tmp_path: Path) -> None:
@@ -77,7 +100,6 @@ def test_faults_are_named_before_anything_is_written(tmp_path: Path) -> None:
 
 def test_voc_does_not_overwrite_an_image_of_another_subset(tmp_path: Path) -> None:
     source = make(tmp_path / "source", "a.png")
-    write_dataset(source, tmp_path / "out", "voc", "train", "copy")
     write_dataset(source, tmp_path / "out", "voc", "train", "copy")
     with pytest.raises(DataError, match=r"image a is in .*train.txt already"):
         write_dataset(source, tmp_path / "out", "voc", "val", "copy")

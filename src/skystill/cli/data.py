@@ -10,7 +10,7 @@ import numpy as np
 
 from skystill.data.annotations import Annotations, Record
 from skystill.data.formats import read_annotations
-from skystill.data.layout import Placing, image_folder, write_dataset
+from skystill.data.layout import Placing, check_vacant, image_folder, write_dataset
 from skystill.data.words import counted
 from skystill.errors import ConfigError, DataError
 from skystill.kinds import BoxKind
@@ -125,7 +125,10 @@ def split(
     from skystill.data.split import split as parts_of
 
     annotations = _read(source, format, images, classes, kind, fix)
-    for name, part in parts_of(annotations, fractions, group, seed).items():
+    parts = parts_of(annotations, fractions, group, seed)
+    for name in parts:
+        check_vacant(Path(destination), to, name)
+    for name, part in parts.items():
         _report(part, write_dataset(part, destination, to, name, place_images))
     for note in annotations.notes:
         print(f"note: {note}")
@@ -157,6 +160,7 @@ def synth(
 
     if scenes < 1:
         raise ConfigError(f"--scenes is {scenes}. Give at least 1.")
+    check_vacant(Path(destination), format, subset, images=True)
     folder = image_folder(Path(destination), format, subset)
     numbers = _tracked(range(first, first + scenes), "drawing")
     records = [_scene(index, seed, size, kind, folder / f"scene_{index:06d}.png") for index in numbers]
@@ -205,6 +209,7 @@ def tile(
     from skystill.data.tile import tile as tiles_of
 
     windows(size, size, size, overlap)  # refuses what cuts no tiles, before anything is read
+    check_vacant(Path(destination), to, subset, images=True)
     annotations = _read(source, format, images, classes, kind, fix)
     check_names(annotations.records)
     folder = image_folder(Path(destination), to, subset)

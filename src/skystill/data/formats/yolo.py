@@ -74,9 +74,8 @@ def write(annotations: Annotations, destination: str | Path) -> None:
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in annotations.classes))
 
 
-def write_yaml(folder: str | Path, split: str, classes: Sequence[str]) -> Path:
-    """Writes `folder`/data.yaml with this split beside those already in it. Returns its path."""
-    path = Path(folder) / "data.yaml"
+def yaml_with(path: Path, split: str, classes: Sequence[str]) -> str:
+    """What data.yaml says with this split beside those already in it. Raises DataError where its classes differ."""
     content: dict[str, Any] = {}
     if path.is_file():
         content = _load_yaml(path)
@@ -87,8 +86,7 @@ def write_yaml(folder: str | Path, split: str, classes: Sequence[str]) -> Path:
             )
     splits = {key: content[key] for key in SPLITS if key in content} | {split: f"images/{split}"}
     content = {**splits, "names": dict(enumerate(classes))}  # without `path`, splits start from the file's folder
-    write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-    return path
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def label_path(image: Path) -> Path:
