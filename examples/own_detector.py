@@ -40,7 +40,7 @@ class FCOSDetector(Detector):
 
     def run(self, images: Tensor) -> tuple[Knowledge, dict[str, Tensor], list[Tensor]]:
         """Knowledge, and what FCOS's own loss needs: head outputs and anchors of each image."""
-        self.check_bands(images)
+        self.check(images)
         normalised = (images - 0.45) / 0.225
         pyramid = tuple(self.fcos.backbone(normalised).values())
         outputs = self.fcos.head(list(pyramid))

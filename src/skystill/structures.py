@@ -42,6 +42,8 @@ class Targets:
         m = len(self.boxes)
         if self.boxes.ndim != 2 or self.boxes.shape[1] not in (4, 5):
             raise ValueError(f"boxes must be (M, 4) or (M, 5), not {tuple(self.boxes.shape)}")
+        if self.labels.is_floating_point() and len(self.labels):
+            raise ValueError(f"labels are {self.labels.dtype} in image {self.name!r}; give whole numbers")
         if len(self.labels) != m:
             raise ValueError(f"{m} boxes but {len(self.labels)} labels in image {self.name!r}")
         if len(self.ignore) != m:

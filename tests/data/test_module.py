@@ -202,6 +202,12 @@ def test_no_data_at_all():
         module(DataConfig())
 
 
+def test_a_split_that_the_recipe_does_not_name(config):
+    config.test = None
+    with pytest.raises(ConfigError, match=r"names no test data\. Give data\.test, or --split val\.$"):
+        DataModule(config).setup("test")
+
+
 def test_oriented_boxes_from_coco_without_any_are_refused(config):
     config.kind = "obb"
     with pytest.raises((ConfigError, DataError)) as error:
@@ -361,6 +367,14 @@ def test_told_detections_come_with_every_view(config, tmp_path):
     assert extra.told.boxes.tolist() == [[0, 0, 40, 30]]
     assert not extra.labelled
     assert data.datasets["val"][0][1].told is None
+
+
+def test_categories_named_by_numbers_are_told_of_by_id(tmp_path):
+    for split in ("train", "val", "test"):
+        write_split(tmp_path, split, classes=(7, 8))
+    (tmp_path / "found.json").write_text('[{"image_id": 1, "category_id": 2, "bbox": [3, 4, 10, 12], "score": 0.7}]')
+    data = module(make_config(tmp_path))
+    assert data.tell(tmp_path / "found.json", data.classes)[1].labels.tolist() == [1]
 
 
 def test_rendered_scenes_have_no_file_of_predictions(tmp_path):

@@ -128,6 +128,16 @@ def test_folders_keep_their_names_apart(
     assert pictures == ["pictures/a/0.jpg", "pictures/b/0.bmp.jpg", "pictures/b/0.png.jpg"]
 
 
+def test_names_start_at_the_folder_that_was_given(
+    depthwise: Path, tmp_path: Path, make_images: Callable[[Path, list[tuple[int, int]]], Path]
+) -> None:
+    make_images(tmp_path / "in" / "flight1" / "left", [(40, 40)])
+    predict(depthwise, tmp_path / "in", tmp_path / "out", SCORE)
+    assert [r["file_name"] for r in result(tmp_path / "out")["images"]] == ["flight1/left/0.png"]
+    predict(depthwise, tmp_path / "in" / "*" / "left" / "*.png", tmp_path / "glob", SCORE)
+    assert [r["file_name"] for r in result(tmp_path / "glob")["images"]] == ["0.png"]
+
+
 def test_without_a_score_the_best_of_validation_counts_where_there_was_one(
     depthwise: Path, any_size: Path, dense: Path, photos: Path, tmp_path: Path
 ) -> None:

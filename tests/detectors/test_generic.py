@@ -87,7 +87,7 @@ def test_no_hook_stays_behind(make_detector: MakeDetector, scene: Scene) -> None
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        ({}, "names no layer. Give at least one with its stride"),
+        ({}, r"features is {}. Give layers with their strides"),
         ({"bodi.1": 8}, "Net has no layer 'bodi.1'. Near names are body.1"),
         ({"unused": 8}, "'unused' ran 0 times"),
         ({"head": 8}, r"'head' gives \[1, 2\]. Name one that gives maps"),

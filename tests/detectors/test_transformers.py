@@ -167,7 +167,9 @@ def test_refusals_are_one_line(make_model: Callable[..., nn.Module], tmp_path: P
         (lambda: skystill.wrap(model, ["a", "b", "c"], kind="obb"), "upright"),
         (lambda: create("hf_detr_r50", ("a",), base="huge"), "huge"),
         (lambda: create("hf_detr_r50", ("a",), base="", model="yolos"), "yolos"),
-        (lambda: create("hf_detr_r50", ("a",), base="", pretrained=str(tmp_path / "none")), "cannot build"),
+        (lambda: create("hf_detr_r50", ("a",), base="", pretrained=str(tmp_path / "none")), "no folder"),
+        (lambda: create("hf_detr_r50", ("a",), config={"num_queriess": 5}), "DetrConfig. Did you mean num_queries"),
+        (lambda: skystill.wrap(model, ["a", "b", "c"]).predict(torch.rand(1, 3, 97, 96)), "multiples of 32"),
         (lambda: create("hf_rtdetrv2_r18", ("a",), config={"d_model": 30}), "cannot build"),
     ):
         with pytest.raises(ConfigError, match=word) as caught:

@@ -28,7 +28,7 @@ def refused(*_: object) -> int:
     raise ConfigError("cache: a teacher cache of other lessons: crop is 0 there, 64 here. Delete it.")
 
 
-class Ten(list[int]):
+class Ten(list[Any]):
     """Ten labelled images."""
 
     labelled = 10
@@ -119,8 +119,17 @@ def test_disk(make_gfl, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     patient = fake(make_gfl, teacher=TeacherConfig(["t"], cache=str(tmp_path / "deep" / "cache")))
     found = toll.disk(patient)
     assert (found.state, "for 40 views" in found.says) == ("green", True)
-    patient.recipe.data.crop = 0
-    assert toll.disk(patient).state == "yellow"
+    for jitter, turn, side, state, words in (
+        ((0.8, 1.25), False, 64, "red", "data.scale_jitter is [0.8, 1.25]"),
+        ((1.0, 1.0), True, 96, "red", "data.turn turns images, which are not square"),
+        ((1.0, 1.0), True, 64, "yellow", "if all images have the first one's size"),
+        ((1.0, 1.0), False, 96, "yellow", "if all images have the first one's size"),
+    ):
+        data, images = patient.recipe.data, patient.data.datasets["train"]
+        data.crop, data.scale_jitter, data.turn = 0, jitter, turn
+        images[:] = [(torch.zeros(3, 64, side), Targets.empty())]
+        found = toll.disk(patient)
+        assert (found.state, words in found.says) == (state, True)
     patient.recipe.data.crop = 64
     monkeypatch.setattr(toll, "_free", lambda folder: 10.0)
     assert toll.disk(patient).state == "red"

@@ -89,7 +89,8 @@ def test_a_run_is_not_overwritten_but_resumed(place: Path, capsys: Capture) -> N
     before = (place / "teacher" / "student.safetensors").read_bytes()
     assert main(command) == 2
     assert "holds a run already. Add --resume" in capsys.readouterr().err
-    assert main([*command, "--resume"]) == 0  # nothing is left to train; it is scored again
+    assert main([*command, "--resume"]) == 0
+    assert "It stays as it is" in capsys.readouterr().out
     after = load(place / "teacher" / "student.safetensors").state_dict()
     (place / "before.safetensors").write_bytes(before)
     assert all(v.equal(after[k]) for k, v in load(place / "before.safetensors").state_dict().items())

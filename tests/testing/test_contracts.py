@@ -132,7 +132,7 @@ class NotPlain(Dots):  # type: ignore[misc]
 
 
 class AnyBands(Dots):  # type: ignore[misc]
-    def check_bands(self, images: Tensor) -> None:
+    def check(self, images: Tensor, targets: Any = None) -> None:
         pass
 
 

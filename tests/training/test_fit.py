@@ -141,12 +141,22 @@ def test_a_killed_run_continues_bit_by_bit(make_recipe: Make, monkeypatch: pytes
     for file in ("student.safetensors", "best.safetensors"):
         assert same(weights(straight / file), weights(resumed / file)), file
     assert rows(resumed) == rows(straight)
-    # A finished run may be resumed: it is scored again, and its times are those of the training.
+    # Cut off between training and scoring, it is scored, and its times are those of the training.
     before = json.loads((resumed / "metrics.json").read_text())
+    (resumed / "metrics.json").unlink()
     again = json.loads((fit.distill(recipe("resumed"), resume=True) / "metrics.json").read_text())
     assert again["val"] == before["val"]
     assert again["step_s"] == before["step_s"] > 0
     assert before["epochs"] == 4
+    assert rows(resumed) == rows(straight)
+
+
+def test_a_finished_run_stays_as_it_is(make_recipe: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = fit.train(make_recipe("done", epochs=2))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert fit.train(make_recipe("done", epochs=2), resume=True) == folder
+    assert "done: all 2 epochs are done and scored. It stays as it is." in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_teachers_stay_as_they_are_and_out_of_checkpoints(
@@ -330,7 +340,9 @@ def test_starting_from_weights_brings_their_architecture(make_recipe: Make, teac
         (lambda r, d: r.method.settings.update(cdc=1), ConfigError, "method ltd has no setting 'cdc'"),
         (lambda r, d: setattr(r.trainer, "accelerator", "abacus"), ConfigError, "trainer cannot be made.*abacus"),
         (lambda r, d: setattr(r.trainer, "devices", 0), ConfigError, "trainer cannot be made.*devices=0"),
-        (lambda r, d: setattr(r.trainer, "strategy", "wish"), ConfigError, "trainer cannot be made.*wish"),
+        (lambda r, d: setattr(r.trainer, "devices", "foo"), ConfigError, "trainer cannot be made.*devices"),
+        (lambda r, d: setattr(r.trainer, "strategy", "wish"), ConfigError, r"trainer cannot be made((?!no GPU).)*$"),
+        (lambda r, d: setattr(r.trainer, "accelerator", "gpu"), ConfigError, "GPU here: --trainer.accelerator cpu"),
         (lambda r, d: setattr(r.data, "scenes_train", 0), ConfigError, "no train data"),
     ],
 )

@@ -77,11 +77,19 @@ class DataModule(pl.LightningDataModule):
             if split not in self.datasets and self.config.has(split):
                 self.datasets[split] = self._dataset(split)
         if not self.datasets:
-            raise ConfigError("the recipe names no data. Give data.train, data.val or data.test.")
+            raise ConfigError(self._nothing(STAGES.get(stage, SPLITS)))
         self._check_classes()
         train = self.datasets.get("train")
         if self.config.unlabelled is not None and isinstance(train, DetectionDataset) and len(train) == train.labelled:
             train.add_unlabelled(self._unlabelled())
+
+    def _nothing(self, wanted: Sequence[Split]) -> str:
+        """Says what lacks where none of the wanted splits is given."""
+        if not any(self.config.has(split) for split in SPLITS):
+            return "the recipe names no data. Give data.train, data.val or data.test."
+        scored: tuple[Split, ...] = ("val", "test")
+        other = "".join(f", or --split {split}" for split in scored if self.config.has(split))
+        return f"the recipe names no {wanted[0]} data. Give data.{wanted[0]}{other}."
 
     def tell(self, path: str | Path, classes: Sequence[str], pass_over: bool = False) -> list[Detections]:
         """Reads a predictions file, see `read_predictions`, of which every training view's targets tell from now on.
@@ -227,7 +235,7 @@ class DataModule(pl.LightningDataModule):
             return {}, {}
         content = coco.load(path)
         places = {image["id"]: place for place, image in enumerate(content["images"])}
-        return places, {category["id"]: category["name"] for category in content["categories"]}
+        return places, {category["id"]: str(category["name"]) for category in content["categories"]}
 
     def _check_classes(self) -> None:
         (first, dataset), *others = self.datasets.items()

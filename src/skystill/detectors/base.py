@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from skystill.boxes.nms import Selection, select_batch
-from skystill.errors import ConfigError
+from skystill.detectors.checks import check_images, check_targets
 from skystill.kinds import BoxKind
 from skystill.structures import Detections, HeadView, Output, Targets
 
@@ -43,13 +44,12 @@ class Detector(nn.Module, ABC):
     def config(self) -> dict[str, Any]:
         """Plain values from which `FAMILIES[family]` builds this architecture again."""
 
-    def check_bands(self, images: Tensor) -> None:
-        """Raises ConfigError for images (B, C, H, W) of other bands than the detector takes."""
-        if images.shape[1] != self.in_chans:
-            raise ConfigError(
-                f"the images have {images.shape[1]} bands but the detector takes {self.in_chans}; "
-                "set data.bands or in_chans."
-            )
+    def check(self, images: Tensor, targets: Sequence[Targets] | None = None) -> None:
+        """Raises ConfigError for images that are no batch of floats or have other bands, and DataError for truth that
+        does not fit them: a label of no class, a box that ends before it begins."""
+        check_images(images, self.in_chans)
+        if targets is not None:
+            check_targets(targets, len(images), self.classes, self.kind)
 
     @property
     def nms(self) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from skystill.boxes.nms import Selection
 from skystill.detectors.base import Detector
+from skystill.detectors.checks import check_found, class_names
 from skystill.errors import ConfigError
 from skystill.kinds import BoxKind
 from skystill.structures import Detections, Knowledge, Output, Targets
@@ -24,18 +25,28 @@ Ask = Callable[[Tensor], list[Detections]]
 class Finder(Detector):
     """A detector of which detections are known, by a function of the user's, and not what its head says everywhere."""
 
+    asked: ClassVar[str]  # the user's function, in words
+
     @abstractmethod
-    def _found(self, images: Tensor) -> list[Detections]:
-        """Detections of each image of (B, C, H, W), best first, after the function's own NMS."""
+    def _ask(self, images: Tensor) -> list[Detections]:
+        """What the user's function gives for images (B, C, H, W)."""
+
+    def found(self, images: Tensor) -> list[Detections]:
+        """Detections of each image of (B, C, H, W), after the function's own NMS. Errors: ConfigError for an answer
+        that is none."""
+        self.check(images)
+        found = self._ask(images)
+        check_found(found, len(images), self.classes, self.kind, self.asked)
+        return [one.to(images.device) for one in found]
 
     @torch.no_grad()
     def predict(self, images: Tensor, how: Selection | None = None) -> list[Detections]:
         """What it finds. how: its least score and longest list count; NMS is the function's."""
-        return cut(self._found(images), how or Selection())
+        return cut(self.found(images), how or Selection())
 
     def raw(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """See `as_places`."""
-        return as_places(self._found(images), len(self.classes))
+        return as_places(self.found(images), len(self.classes))
 
 
 class BlackBox(Finder):
@@ -46,43 +57,29 @@ class BlackBox(Finder):
     """
 
     family: ClassVar[str] = "blackbox"
+    asked: ClassVar[str] = "the black box"
     unexportable: ClassVar[str] = "a black box has no network that skystill knows"
 
     def __init__(
         self, ask: Ask, classes: Sequence[str], kind: BoxKind = "hbb", in_chans: int = 3, multiple: int = 32
     ) -> None:
         super().__init__()
-        self.classes, self.kind, self.in_chans, self.multiple = tuple(classes), kind, in_chans, multiple
-        self._ask = ask
+        self.classes, self.kind, self.in_chans, self.multiple = class_names(classes), kind, in_chans, multiple
+        self._function = ask
 
     def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
         """What it finds. Errors: ConfigError with targets, since it cannot learn, and for an answer of another form."""
         if targets is not None:
             raise ConfigError("a black box can only teach: skystill knows no network of it to train.")
-        found = self._found(images)
+        found = self.found(images)
         return Output({}, Knowledge((), (), detections=found), found)
 
     def config(self) -> dict[str, Any]:
         """Refused with ConfigError: no file can say how to build any function."""
         raise ConfigError("a black box cannot be built again from a file. Keep what it was made from.")
 
-    def _found(self, images: Tensor) -> list[Detections]:
-        found = self._ask(images)
-        if not isinstance(found, Sequence) or not all(isinstance(one, Detections) for one in found):
-            raise ConfigError(
-                f"the black box gave {type(found).__name__}, not a list of skystill.Detections, one for each image."
-            )
-        if len(found) != len(images):
-            raise ConfigError(f"the black box gave {len(found)} answers to {len(images)} images.")
-        columns, most = (4 if self.kind == "hbb" else 5), len(self.classes) - 1
-        for one in found:
-            if one.boxes.shape[1:] != (columns,):
-                raise ConfigError(
-                    f"the black box gave boxes {tuple(one.boxes.shape)}; {self.kind} ones have {columns}."
-                )
-            if len(one) and not 0 <= int(one.labels.min()) <= int(one.labels.max()) <= most:
-                raise ConfigError(f"the black box gave a label beyond its {most + 1} classes, which count from 0.")
-        return [one.to(images.device) for one in found]
+    def _ask(self, images: Tensor) -> list[Detections]:
+        return self._function(images)
 
 
 def cut(found: Sequence[Detections], how: Selection) -> list[Detections]:

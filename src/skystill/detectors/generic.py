@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from skystill.detectors.blackbox import Finder
+from skystill.detectors.checks import class_names
 from skystill.detectors.modes import watched
 from skystill.errors import ConfigError
 from skystill.kinds import BoxKind
@@ -37,6 +38,7 @@ class GenericDetector(Finder):
     """
 
     family: ClassVar[str] = "generic"
+    asked: ClassVar[str] = "predict"
 
     def __init__(
         self,
@@ -50,11 +52,14 @@ class GenericDetector(Finder):
         multiple: int | None = None,
     ) -> None:
         super().__init__()
-        if not features:
-            raise ConfigError("features names no layer. Give at least one with its stride, e.g. {'layer2': 8}.")
+        if not isinstance(features, Mapping) or not features:
+            raise ConfigError(f"features is {features!r}. Give layers with their strides, e.g. {{'layer2': 8}}.")
         _check_names(model, features)
+        for name, stride in features.items():
+            if not isinstance(stride, int) or stride < 1:
+                raise ConfigError(f"features: the stride of {name!r} is {stride!r}. Give pixels, 1 or more, e.g. 8.")
         self.model = model
-        self.classes, self.kind, self.in_chans = tuple(classes), kind, in_chans
+        self.classes, self.kind, self.in_chans = class_names(classes), kind, in_chans
         ordered = sorted(features.items(), key=lambda item: item[1])
         self.layers, self.strides = tuple(n for n, _ in ordered), tuple(s for _, s in ordered)
         self.multiple = multiple or max(32, self.strides[-1])
@@ -62,16 +67,19 @@ class GenericDetector(Finder):
 
     def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
         """The losses when targets are given, else detections; both with the knowledge of what the layers gave."""
-        self.check_bands(images)
+        self.check(images, targets)
         with watched([self.model.get_submodule(name) for name in self.layers]) as seen:
             if targets is None:
-                found = self._predict(self.model, images)
+                found = self.found(images)
                 return Output({}, Knowledge(self._pyramid(seen, images), self.strides, detections=found), found)
             if self._loss is None:
                 raise ConfigError(
                     "this detector was wrapped without a loss, so it can only teach. Give wrap(loss=...)."
                 )
             losses = self._loss(self.model, images, targets)
+            if not isinstance(losses, dict) or not all(isinstance(term, Tensor) for term in losses.values()):
+                what = f"a {type(losses).__name__}"
+                raise ConfigError(f"loss gave {what}; give terms by name, e.g. {{'loss': ...}}, each a tensor.")
             return Output(losses, Knowledge(self._pyramid(seen, images), self.strides))
 
     def _pyramid(self, seen: list[list[Any]], images: Tensor) -> tuple[Tensor, ...]:
@@ -89,8 +97,7 @@ class GenericDetector(Finder):
                 )
         return tuple(outputs[0] for outputs in seen)
 
-    def _found(self, images: Tensor) -> list[Detections]:
-        self.check_bands(images)
+    def _ask(self, images: Tensor) -> list[Detections]:
         return self._predict(self.model, images)
 
     def config(self) -> dict[str, Any]:

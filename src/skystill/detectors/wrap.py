@@ -9,6 +9,7 @@ from torch import nn
 
 from skystill.detectors.base import Detector
 from skystill.detectors.blackbox import Ask, BlackBox
+from skystill.detectors.checks import class_names
 from skystill.detectors.generic import GenericDetector, Loss, Predict
 from skystill.errors import ConfigError
 from skystill.kinds import BoxKind
@@ -47,8 +48,7 @@ def wrap(
     """
     if isinstance(model, Detector):
         raise ConfigError(f"this {type(model).__name__} is a skystill detector already. Use it as it is.")
-    if isinstance(classes, str) or not classes:
-        raise ConfigError(f"classes is {classes!r}. Give a list of names in label order, without background.")
+    class_names(classes)
     if not isinstance(model, nn.Module):
         if not callable(model) or features is not None:
             raise ConfigError(

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from skystill.detectors.base import Detector
 from skystill.detectors.blackbox import BlackBox
+from skystill.detectors.checks import check_range
 from skystill.distillation.cache import TeacherCache
 from skystill.distillation.hearing import hearings
 from skystill.distillation.method import Method
+from skystill.distillation.methods import make_method
 from skystill.distillation.pairing import rescale
 from skystill.distillation.predictions import PredictionsTeacher
 from skystill.distillation.pseudo import with_pseudo_targets
@@ -34,7 +36,8 @@ _PROBE = 128  # side of the blank image from which adapters learn the shapes
 class Distiller(nn.Module):
     """Trains `student` under one or more frozen teachers.
 
-    Parameters and state hold the student and the method's adapters, never a teacher. teacher_scale: teachers see the
+    Parameters and state hold the student and the method's adapters, never a teacher. method: one, or a name as recipes
+    give it, such as "ltd_plus" or "pkd+bckd", with its defaults. teacher_scale: teachers see the
     image enlarged by this factor. teacher_bf16: teachers run in bfloat16, faster where the processor or GPU has matrix
     units for it. With several teachers each has its own adapters, and their terms are averaged. sure, unsure: in images
     without truth (`Targets.labelled` is False) teachers' detections from these scores on stand in for objects, and are
@@ -53,7 +56,7 @@ class Distiller(nn.Module):
         self,
         student: Detector,
         teachers: Teacher | Sequence[Teacher],
-        method: Method,
+        method: Method | str,
         teacher_scale: float = 1.0,
         teacher_bf16: bool = False,
         sure: float = 0.5,
@@ -67,10 +70,14 @@ class Distiller(nn.Module):
         self.teachers = tuple(teachers) if isinstance(teachers, Sequence) else (teachers,)
         self.sure, self.unsure = sure, unsure
         self.student, self.teacher_scale, self.teacher_bf16 = student, teacher_scale, teacher_bf16
+        method = make_method(method) if isinstance(method, str) else method
+        if not isinstance(method, Method):
+            raise ConfigError(f"method is {method!r:.80}. Give a method, e.g. skystill.LTD(), or the name of one.")
         if not self.teachers:
             raise ConfigError("distillation needs at least one teacher; train one with `skystill train`.")
         self.methods = nn.ModuleList(method if n == 0 else deepcopy(method) for n in range(len(self.teachers)))
         self.caches: tuple[TeacherCache, ...] = ()
+        self._looked = False
         # Is told what student and first teacher said of a batch and all terms of it, for a look inside.
         self.observer: Callable[[Knowledge, Knowledge, dict[str, Tensor]], None] | None = None
         for teacher in self.teachers:
@@ -162,10 +169,15 @@ class Distiller(nn.Module):
     def forward(self, images: Tensor | Sequence[Tensor], targets: list[Targets]) -> dict[str, Tensor]:
         """The student's own losses and the method's terms, all weighted: their sum is what to minimise.
 
-        images: (B, C, H, W) or a list of (C, H, W), in 0..1; a list is padded at the right and bottom.
+        images: (B, C, H, W) or a list of (C, H, W), in 0..1; a list is padded at the right and bottom. Errors:
+        ConfigError and DataError for images and targets that do not fit, see `Detector.check`.
         """
         if not isinstance(images, Tensor):
             images = pad_together(images, self.multiple)
+        self.student.check(images, targets)
+        if not self._looked:  # once, since who scales images wrongly does it from the first
+            check_range(images)
+            self._looked = True
         # Teachers first: what they need in passing is free again before the student's activations pile up.
         lessons = self._lessons(images, targets)
         height, width = images.shape[-2:]
@@ -261,6 +273,8 @@ def common_multiple(student: Detector, teachers: Sequence[Detector], scale: floa
 
 def pad_together(images: Sequence[Tensor], multiple: int) -> Tensor:
     """(B, C, H, W) of images (C, h, w), zeros at the right and bottom, sides a multiple of `multiple`."""
+    if not images or any(image.ndim != 3 for image in images):
+        raise ConfigError("images is a list of (C, H, W), with at least one, or a tensor (B, C, H, W).")
     height = -(-max(i.shape[1] for i in images) // multiple) * multiple
     width = -(-max(i.shape[2] for i in images) // multiple) * multiple
     return torch.stack([F.pad(i, (0, width - i.shape[2], 0, height - i.shape[1])) for i in images])

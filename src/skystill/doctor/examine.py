@@ -56,6 +56,10 @@ def _data(patient: Patient) -> Iterator[Finding]:
     data = patient.data
     counts = [f"{images.labelled} {split}" for split, images in data.datasets.items()]
     said = f"{', '.join(counts)} images{_unlabelled(patient)}; {len(data.classes)} classes: {', '.join(data.classes)}"
+    images = data.datasets["train"]
+    if isinstance(images, DetectionDataset) and len(images) == images.labelled and not any(images.objects().values()):
+        yield Finding("data", "red", f"{said}. No training image holds an object. Correct data.train or its labels.")
+        return
     if "val" not in data.datasets:
         yield Finding(
             "data", "yellow", f"{said}. Without data.val nothing is validated, and settings cannot be chosen."

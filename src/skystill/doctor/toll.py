@@ -161,6 +161,9 @@ def disk(patient: Patient) -> Finding:
     if missing is not None:
         state = f"{missing} of them to be filled" if missing else "filled already, and as the teacher says it"
         return Finding("cache", "green", f"{said}, {state}")
+    if not recipe.data.crop and (lack := _many_sizes(patient)):
+        said = f"data.crop is 0 and {lack}, but a cache holds views of one size. Give data.crop."
+        return Finding("cache", "red", said)
     if not recipe.data.crop:
         return Finding("cache", "yellow", f"{said}, if all images have the first one's size. Give data.crop.")
     if size > limit:
@@ -169,6 +172,15 @@ def disk(patient: Patient) -> Finding:
     if size > (free := _free(folder)):
         return Finding("cache", "red", f"{said}, and {gib(free)} are free. Lower data.replay or give another disk.")
     return Finding("cache", "green", said)
+
+
+def _many_sizes(patient: Patient) -> str:
+    """Why whole images come out in several sizes, where the recipe alone tells."""
+    low, high = patient.recipe.data.scale_jitter
+    if low != high:
+        return f"data.scale_jitter is [{low:g}, {high:g}]"
+    height, width = patient.data.datasets["train"][0][0].shape[-2:]
+    return "data.turn turns images, which are not square" if patient.recipe.data.turn and height != width else ""
 
 
 def clock(seconds: float) -> str:

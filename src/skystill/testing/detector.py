@@ -237,7 +237,7 @@ class DetectorContract:
         assert all(d.boxes.isfinite().all() and d.scores.isfinite().all() for d in found), "detections are not finite"
 
     def test_other_bands_are_refused(self) -> None:
-        """In one line that a user can act on, whichever way images come. `Detector.check_bands` does it."""
+        """In one line that a user can act on, whichever way images come. `Detector.check` does it."""
         detector = self.made().eval()
         images = noise(detector.in_chans + 1, self.size(detector))
         for call in (detector.forward, detector.raw, detector.predict):

@@ -202,7 +202,15 @@ class EarlierRows(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes the rows of the epochs that the checkpoint holds."""
+        self._put_back(trainer)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes them where the run was cut off between training and scoring, so that no training starts."""
+        self._put_back(trainer)
+
+    def _put_back(self, trainer: pl.Trainer) -> None:
         kept = [row for row in self.rows if int(row["epoch"]) < trainer.current_epoch]
+        self.rows = []
         for logger in trainer.loggers if kept and trainer.is_global_zero else ():
             if isinstance(logger, CSVLogger):
                 logger.experiment.metrics[:0] = kept

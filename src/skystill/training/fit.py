@@ -34,7 +34,7 @@ from skystill.evaluation.errors import evaluate_errors
 from skystill.evaluation.operating import noted
 from skystill.files import write_text
 from skystill.training.callbacks import BestWeights, StepTimer
-from skystill.training.folder import run_folder
+from skystill.training.folder import finished, run_folder
 from skystill.training.inside import Inside
 from skystill.training.lessons import fill_caches
 from skystill.training.loop import make_trainer, run_loop
@@ -71,6 +71,9 @@ def distill(recipe: Recipe, resume: bool = False) -> Path:
 def _run(recipe: Recipe, method: str, resume: bool) -> Path:
     recipe.check()
     folder = run_folder(recipe, method, resume)
+    if resume and finished(folder, recipe):
+        rank_zero_only(print)(f"{folder}: all {recipe.trainer.epochs} epochs are done and scored. It stays as it is.")
+        return folder
     pl.seed_everything(recipe.seed, verbose=False)
     data = DataModule(recipe.data, recipe.seed)
     data.setup()

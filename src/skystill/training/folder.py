@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from skystill.training.same import ELSEWHERE, UNTAUGHT, differences
 
 LAST = Path("checkpoints") / "last.ckpt"
 _FREE = (*ELSEWHERE, "trainer.", "teacher.weights")  # on going on: a teacher may have moved
+
+
+def finished(folder: Path, recipe: Recipe) -> bool:
+    """Whether the folder holds all that the recipe's run gives, so that nothing is left to go on with."""
+    path = folder / "metrics.json"
+    return path.is_file() and json.loads(path.read_text(encoding="utf-8"))["epochs"] >= recipe.trainer.epochs
 
 
 def run_folder(recipe: Recipe, method: str, resume: bool) -> Path:

@@ -65,9 +65,11 @@ def make_trainer(recipe: Recipe, folder: Path, callbacks: list[Callback]) -> pl.
             log_every_n_steps=10,
             default_root_dir=folder,
         )
-    except (MisconfigurationException, ValueError) as error:
-        mend = "" if torch.cuda.is_available() else " There is no GPU here: --trainer.accelerator cpu trains without."
-        raise ConfigError(f"the trainer cannot be made: {error}{mend}") from error
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        wants_gpu = config.accelerator in ("gpu", "cuda") and not torch.cuda.is_available()
+        mend = " There is no GPU here: --trainer.accelerator cpu trains without." if wants_gpu else ""
+        said = " ".join(str(error).split())
+        raise ConfigError(f"the trainer cannot be made: {said}{mend}") from error
     if trainer.precision != config.precision:  # Lightning's silent choice where a processor lacks half precision
         raise ConfigError(f"{config.precision} needs a GPU. Give --trainer.precision {trainer.precision} or 32-true.")
     return trainer

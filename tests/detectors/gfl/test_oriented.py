@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skystill.boxes.obb import le90
-from skystill.detectors.gfl.loss import gfl_loss
 from skystill.detectors.gfl.oriented import (
     angle_focal_loss,
     angle_targets,
@@ -18,7 +17,7 @@ from skystill.detectors.gfl.oriented import (
     read_angle,
     second_share,
 )
-from skystill.errors import ConfigError
+from skystill.errors import DataError
 from skystill.structures import Targets
 
 BINS = 17
@@ -134,9 +133,8 @@ def test_a_few_steps_fit_two_turned_boxes(make_gfl) -> None:
 def test_truth_of_the_other_kind_is_refused(make_gfl) -> None:
     upright = [Targets(torch.tensor([[4.0, 4, 30, 30]]), torch.tensor([0]), name="a.png")]
     model = make_gfl(kind="obb")
-    with pytest.raises(ConfigError, match=r"predicts oriented boxes, but the truth of image 'a.png' is upright"):
+    with pytest.raises(DataError, match=r"predicts oriented boxes, but the truth of image a.png is upright"):
         model(torch.rand(1, model.in_chans, 64, 64), upright)
-    dense = make_gfl()(torch.rand(1, model.in_chans, 64, 64)).knowledge.dense
-    turned_truth = [Targets(torch.tensor([[30.0, 30, 20, 8, 0.2]]), torch.tensor([0]), name="b.png")]
-    with pytest.raises(ConfigError, match=r"Give data.kind hbb"):
-        gfl_loss(dense, turned_truth, torch.ones(len(dense.places)))
+    turned = [Targets(torch.tensor([[30.0, 30, 20, 8, 0.2]]), torch.tensor([0]), name="b.png")]
+    with pytest.raises(DataError, match=r"Give data.kind hbb"):
+        make_gfl()(torch.rand(1, model.in_chans, 64, 64), turned)

@@ -39,6 +39,14 @@ class GFLConfig:
     kind: BoxKind = "hbb"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.levels, tuple) or [type(level) for level in self.levels] != [int, int]:
+            raise ConfigError(f"levels {self.levels!r}: give the first and the last pyramid level, e.g. [3, 5].")
+        for name in ("in_chans", "neck_channels", "head_channels", "head_depth", "reg_max"):
+            value, least = getattr(self, name), int(name != "head_depth")
+            if not isinstance(value, int) or value < least:
+                raise ConfigError(f"{name} {value!r}: give a whole number, {least} or more.")
+        if not isinstance(self.anchor_scale, int | float) or not self.anchor_scale > 0:
+            raise ConfigError(f"anchor_scale {self.anchor_scale!r}: give a number above 0.")
         first, last = self.levels
         if not 2 <= first <= min(last, 5):
             raise ConfigError(f"levels {self.levels}: the first level is 2 to 5 and not above the last, e.g. [3, 5].")

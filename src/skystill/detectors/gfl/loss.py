@@ -18,7 +18,6 @@ from skystill.boxes.hbb import paired_iou
 from skystill.boxes.obb import paired_rotated_iou
 from skystill.detectors.gfl.oriented import angle_focal_loss, linear_targets
 from skystill.distributed import mean_over_workers
-from skystill.errors import ConfigError
 from skystill.structures import Dense, Targets
 
 
@@ -49,10 +48,8 @@ def gfl_loss(dense: Dense, targets: list[Targets], strides: Tensor, topk: int = 
 
     dense: predictions with edges. targets: one per image, of the kind of dense.boxes; for oriented ones the third term
     is "kld". strides: (N,) pixels of each place's cell. An image without objects teaches background only.
-    Errors: ConfigError when the targets are of the other kind.
     """
     assert dense.edges is not None
-    _check_kind(dense, targets)
     oriented = dense.boxes.shape[2] == 5
     third = "kld" if oriented else "giou"
     image, place, box, label, valid = _positives(dense, targets, topk)
@@ -93,17 +90,6 @@ def _dfl_oriented(edges: Tensor, boxes: Tensor, centre: Tensor, strides: Tensor)
     wanted = linear_targets(boxes, centre, strides, edges.shape[-1] - 1)
     linear = distribution_focal_loss(edges[:, :4].flatten(0, 1), wanted.flatten()).view(-1, 4)
     return torch.cat([linear, angle_focal_loss(edges[:, 4], boxes)[:, None]], 1)
-
-
-def _check_kind(dense: Dense, targets: list[Targets]) -> None:
-    columns = dense.boxes.shape[2]
-    for target in targets:
-        if len(target) and target.boxes.shape[1] != columns:
-            one, other = ("oriented", "upright") if columns == 5 else ("upright", "oriented")
-            raise ConfigError(
-                f"the detector predicts {one} boxes, but the truth of image {target.name!r} is {other}. "
-                f"Give data.kind {'obb' if columns == 5 else 'hbb'}."
-            )
 
 
 def _positives(dense: Dense, targets: list[Targets], topk: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

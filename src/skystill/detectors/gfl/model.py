@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from skystill.detectors.base import Detector
+from skystill.detectors.checks import class_names
 from skystill.detectors.gfl.config import GFLConfig
 from skystill.detectors.gfl.head import Head
 from skystill.detectors.gfl.loss import gfl_loss
@@ -32,9 +33,7 @@ class GFL(Detector):
 
     def __init__(self, classes: Sequence[str], architecture: GFLConfig) -> None:
         super().__init__()
-        if not classes:
-            raise ConfigError("a detector needs at least one class.")
-        self.classes, self.kind, self.in_chans = tuple(classes), architecture.kind, architecture.in_chans
+        self.classes, self.kind, self.in_chans = class_names(classes), architecture.kind, architecture.in_chans
         self.architecture = architecture
         self.multiple = max(32, architecture.strides[-1])
         first, last = architecture.levels
@@ -59,7 +58,7 @@ class GFL(Detector):
 
     def knowledge(self, images: Tensor) -> Knowledge:
         """Pyramid and dense predictions for images (B, C, H, W) in 0..1."""
-        self.check_bands(images)
+        self.check(images)
         with norms_told(images):
             pyramid = self.neck(self.backbone((images - self.mean) / self.std))
             dense, maps = self.head.run(pyramid)
@@ -72,6 +71,7 @@ class GFL(Detector):
     def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
         """Losses "qfl", "dfl", "giou" ("kld" for oriented boxes) when targets are given, and the knowledge; see
         `Output`."""
+        self.check(images, targets)
         knowledge = self.knowledge(images)
         losses: dict[str, Tensor] = {}
         if targets is not None:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skystill.detectors.base import Detector
+from skystill.detectors.checks import class_names
 from skystill.detectors.modes import norms_told
 from skystill.detectors.torchvision.config import TorchvisionConfig
 from skystill.errors import ConfigError
@@ -35,7 +36,7 @@ class TorchvisionDetector(Detector):
     def __init__(self, model: nn.Module, classes: Sequence[str], architecture: Callable[[], TorchvisionConfig]) -> None:
         super().__init__()
         self.model: Any = model
-        self.classes, self.kind = tuple(classes), "hbb"
+        self.classes, self.kind = class_names(classes), "hbb"
         self._architecture = architecture
         self.offset = self._offset(outputs_of(model))
         first = next(m for m in model.get_submodule("backbone").modules() if isinstance(m, nn.Conv2d))
@@ -72,7 +73,7 @@ class TorchvisionDetector(Detector):
 
     def features(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Normalised images, and the maps that the head sees, fine to coarse, by torchvision's names."""
-        self.check_bands(images)
+        self.check(images)
         images = (images - self.mean) / self.std
         lack = [max(0, self.least - side) for side in images.shape[2:]]
         if any(lack):

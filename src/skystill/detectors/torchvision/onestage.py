@@ -75,6 +75,7 @@ class OneStage(TorchvisionDetector):
 
     def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
         """torchvision's own losses when targets are given, and the knowledge; see `Output`."""
+        self.check(images, targets)
         knowledge, outputs = self.run(images, inside=True)
         if targets is None:
             return Output({}, knowledge)

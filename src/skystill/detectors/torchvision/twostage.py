@@ -33,6 +33,7 @@ class FasterRCNNDetector(TorchvisionDetector):
 
     def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
         """torchvision's own losses when targets are given, and the knowledge; see `Output`."""
+        self.check(images, targets)
         normalised, maps = self.features(images)
         # In float32: torchvision makes anchors in the maps' type, and bfloat16 knows no pixel 301.
         with torch.autocast(images.device.type, enabled=False):

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 from torchvision.ops import box_convert
 
 from skystill.detectors.base import Detector
+from skystill.detectors.checks import check_sides, class_names
 from skystill.detectors.modes import watched
 from skystill.detectors.transformers.config import BASES, MODELS, TransformersConfig
-from skystill.errors import ConfigError
+from skystill.errors import ConfigError, did_you_mean
 from skystill.structures import Knowledge, Output, Queries, Targets
 
 
@@ -38,7 +40,7 @@ class TransformersDetector(Detector):
         super().__init__()
         kind = _kind(model)
         self.model: Any = model
-        self.classes, self.kind = tuple(classes), "hbb"
+        self.classes, self.kind = class_names(classes), "hbb"
         _check_classes(self.model.config, self.classes)
         first = next(m for m in self.backbone.modules() if isinstance(m, nn.Conv2d))
         self.in_chans = first.in_channels
@@ -57,9 +59,14 @@ class TransformersDetector(Detector):
         within = getattr(found, "_backbone", None)  # timm's own network in the library's wrapper
         return within if isinstance(within, nn.Module) else found
 
+    def check(self, images: Tensor, targets: Sequence[Targets] | None = None) -> None:
+        """See Detector. The encoder adds maps of several strides, which must meet."""
+        super().check(images, targets)
+        check_sides(images, self.multiple)
+
     def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
         """See Detector. The knowledge holds the last decoder layer's queries, without those for denoising."""
-        self.check_bands(images)
+        self.check(images, targets)
         with watched(self._projections) as projected:
             labels = None if targets is None else [_label(t, images.shape[2:]) for t in targets]
             told = self.model(pixel_values=(images - self.mean) / self.std, labels=labels)
@@ -71,7 +78,7 @@ class TransformersDetector(Detector):
 
     def raw(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (B, Q, K) and boxes (B, Q, 4) in pixels of all queries."""
-        self.check_bands(images)
+        self.check(images)
         queries = self._queries(self.model(pixel_values=(images - self.mean) / self.std), images)
         return queries.scores(), queries.boxes
 
@@ -115,6 +122,10 @@ def build(config: TransformersConfig, classes: Sequence[str]) -> nn.Module:
     names = {"id2label": labels, "label2id": {name: i for i, name in labels.items()}}
     model, base = BASES.get(config.base, (config.model, {}))
     wanted: dict[str, Any] = {**base, **config.config}
+    if not config.pretrained:
+        _check_fields(AutoConfig.for_model(model), config.config)
+    elif config.pretrained.count("/") != 1 and not Path(config.pretrained).is_dir():  # the hub's names have one
+        raise ConfigError(f"pretrained {config.pretrained!r} is no folder. Give one that save_pretrained wrote.")
     auto: Any = AutoModelForObjectDetection
     found: nn.Module
     try:
@@ -143,6 +154,15 @@ def _open_norms(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d) and module.affine:
             nn.init.ones_(module.weight)
+
+
+def _check_fields(default: Any, given: Mapping[str, Any]) -> None:
+    """Refuses fields that the library's configuration does not have, which it would keep and never read."""
+    ours = {name for _, base in BASES.values() for name in base}  # some it takes and keeps under another name
+    for name in given:
+        if name not in ours and not hasattr(default, name):
+            close = did_you_mean(name, default.to_dict())
+            raise ConfigError(f"config: {name!r} is no field of transformers' {type(default).__name__}.{close}")
 
 
 def _with_bands(wanted: dict[str, Any], model: str, bands: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from skystill.detectors.base import Detector
+from skystill.detectors.checks import check_sides, class_names
 from skystill.detectors.gfl.head import anchors, decode, from_distances
 from skystill.detectors.modes import norms_told, training, watched
 from skystill.detectors.ultralytics.config import UltralyticsConfig
@@ -38,7 +39,7 @@ class UltralyticsDetector(Detector):
     def __init__(self, model: Any, classes: Sequence[str], architecture: Callable[[], UltralyticsConfig]) -> None:
         super().__init__()
         self.model: Any = model
-        self.classes, self.kind = tuple(classes), "hbb"
+        self.classes, self.kind = class_names(classes), "hbb"
         self._architecture = architecture
         self.in_chans = next(m for m in model.modules() if isinstance(m, nn.Conv2d)).in_channels
         self.strides = tuple(int(s) for s in self.head.stride)
@@ -83,8 +84,14 @@ class UltralyticsDetector(Detector):
         """Of two heads the one-to-one counts for more and more, as in ultralytics' training."""
         self._progress = t
 
+    def check(self, images: Tensor, targets: Sequence[Targets] | None = None) -> None:
+        """See Detector. The neck joins maps of several strides, which must meet."""
+        super().check(images, targets)
+        check_sides(images, self.multiple)
+
     def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
         """ultralytics' own losses, a mean over the images, when targets are given, and the knowledge; see `Output`."""
+        self.check(images, targets)
         with watched([tower[0] for tower in (*self.head.cv3, *self.head.cv2)]) as seen:
             branches = self._run(images)
         many, inside = branches["one2many"], [runs[0] for runs in seen]
@@ -113,7 +120,7 @@ class UltralyticsDetector(Detector):
 
     def _run(self, images: Tensor) -> dict[str, Branch]:
         """What the heads say, by the names that ultralytics gives them."""
-        self.check_bands(images)
+        self.check(images)
         # Its predictions as they are in training, not yet decoded and cut.
         with norms_told(images), training([self.head], True):
             found: Branch = self.model(images)
