@@ -88,8 +88,8 @@ def predict(
     paths = find_images(images, outside=out)  # `out` may lie among the images, with the pictures of an earlier run
     if dota:
         check_names(paths)
-    start = Path(images)  # a folder names its images; files and patterns by what they share
-    root = start if start.is_dir() else Path(os.path.commonpath([path.parent for path in paths]))
+    given = Path(images)  # a folder names its images; files and patterns by what they share
+    root = given if given.is_dir() else Path(os.path.commonpath([path.parent for path in paths]))
     summary = Summary(score)
     report: dict[str, Any] = {
         "classes": list(detector.classes),
