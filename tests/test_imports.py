@@ -12,7 +12,7 @@ import skystill
 
 ROOT = Path(skystill.__file__).parent
 # Small modules beside the rooms that every room may use.
-COMMON = {"structures", "kinds", "errors", "distributed", "files", "memory"}
+COMMON = {"structures", "kinds", "errors", "distributed", "files", "fonts", "memory"}
 # Room -> rooms it may import. What is missing here is forbidden; a new room must say what it needs.
 ALLOWED: dict[str, set[str]] = {
     "structures": set(),
@@ -20,6 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "distributed": set(),
     "files": set(),
+    "fonts": set(),
     "memory": set(),
     "boxes": set(),
     "data": {"boxes"},

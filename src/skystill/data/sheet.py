@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,10 @@ from skystill.data.palette import colour
 from skystill.data.words import counted
 from skystill.errors import DataError
 from skystill.files import whole_file
+from skystill.fonts import families
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _COLUMNS, _BARS = 4, 15
 _INK, _SOFT = "#222222", "#777777"
@@ -37,10 +41,18 @@ def chosen(annotations: Annotations, count: int, seed: int = 0) -> list[Record]:
 
 def draw_sheet(annotations: Annotations, summary: Summary, path: str | Path, count: int = 8, seed: int = 0) -> Path:
     """Draws the sheet with `count` pictures as a PNG; returns its path. An unreadable image shows its error."""
+    from matplotlib import rc_context
+
+    records = chosen(annotations, count, seed)
+    with rc_context({"font.family": families()}), whole_file(Path(path)) as part:
+        _figure(summary, records).savefig(part, format="png", dpi=100)
+    return Path(path)
+
+
+def _figure(summary: Summary, records: Sequence[Record]) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    records = chosen(annotations, count, seed)
     rows = max(1, -(-len(records) // _COLUMNS))
     figure = Figure(figsize=(4 * _COLUMNS, 4 + 3.6 * rows), layout="constrained")
     FigureCanvasAgg(figure)
@@ -54,10 +66,7 @@ def draw_sheet(annotations: Annotations, summary: Summary, path: str | Path, cou
         _picture(axis, record)
     for axis in axes[len(records) :]:
         axis.axis("off")
-    path = Path(path)
-    with whole_file(path) as part:
-        figure.savefig(part, format="png", dpi=100)
-    return path
+    return figure
 
 
 def _headline(summary: Summary) -> str:

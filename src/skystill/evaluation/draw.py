@@ -15,12 +15,12 @@ from torch import Tensor
 from skystill.data import palette
 from skystill.errors import DataError
 from skystill.evaluation.pairs import corners
+from skystill.fonts import font
 from skystill.structures import Detections, Targets
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
-    from PIL.ImageFont import FreeTypeFont, ImageFont
 
 _IGNORED = "#A0A0A0"
 _SIDE = 512  # the shorter side of a drawn picture is at least this many pixels
@@ -72,14 +72,14 @@ def side_by_side(image: Pixels, columns: Mapping[str, Targets | Detections], cla
     picture = to_picture(image)
     scale = max(1, math.ceil(_SIDE / min(picture.size)))
     picture = _enlarged(picture, scale)
-    text, line = _font(20), 34
+    line = 34
     width = len(columns) * (picture.width + _GAP) - _GAP
     sheet = Image.new("RGB", (max(width, 1), line + picture.height + line), "white")
     pen = ImageDraw.Draw(sheet)
     for i, (name, boxes) in enumerate(columns.items()):
         left = i * (picture.width + _GAP)
         title = f"{name}  ({len(boxes.counted()) if isinstance(boxes, Targets) else len(boxes)})"
-        pen.text((left + 2, 4), title, fill="#222222", font=text)
+        pen.text((left + 2, 4), title, fill="#222222", font=font(20, title))
         numbers = [""] * len(boxes) if isinstance(boxes, Targets) else [_score(s) for s in boxes.scores.tolist()]
         sheet.paste(_draw(picture, boxes, numbers, scale), (left, line))
     used = sorted({label for boxes in columns.values() for label in boxes.labels.tolist()})
@@ -131,8 +131,8 @@ def _write(
 
     placed: the texts so far; gets the new one. others: hulls of the other boxes.
     """
-    font = _font(14)
-    _, _, right, bottom = pen.textbbox((0, 0), text, font=font)
+    letters = font(14, text)
+    _, _, right, bottom = pen.textbbox((0, 0), text, font=letters)
     width, height = right + 4, bottom + 2
     highest, lowest = min(points, key=lambda p: p[1]), max(reversed(points), key=lambda p: p[1])
     spots = []
@@ -146,19 +146,20 @@ def _write(
     spot = min(spots, key=lambda spot: sum(_meet(spot, other) for other in others))
     placed.append(spot)
     pen.rectangle(spot, fill=colour)
-    pen.text((spot[0] + 2, spot[1]), text, fill="#111111", font=font)
+    pen.text((spot[0] + 2, spot[1]), text, fill="#111111", font=letters)
 
 
 def _legend(pen: ImageDraw, entries: Sequence[tuple[str, str]], top: int, width: int) -> None:
     """Class names beside their colour, in one line, as many as fit."""
     left = 4.0
     for name, colour in entries:
-        length = pen.textlength(name, font=_font(16))
+        letters = font(16, name)
+        length = pen.textlength(name, font=letters)
         if left + 22 + length > width:
-            pen.text((left, top), "…", fill="#222222", font=_font(16))
+            pen.text((left, top), "…", fill="#222222", font=font(16))
             return
         pen.rectangle((left, top + 3, left + 14, top + 17), fill=colour, outline="#444444")
-        pen.text((left + 20, top), name, fill="#222222", font=_font(16))
+        pen.text((left + 20, top), name, fill="#222222", font=letters)
         left += 20 + length + 18
 
 
@@ -178,12 +179,6 @@ def _enlarged(picture: Image, scale: int) -> Image:
     from PIL.Image import Resampling
 
     return picture.resize((picture.width * scale, picture.height * scale), Resampling.BICUBIC)
-
-
-def _font(size: int) -> FreeTypeFont | ImageFont:
-    from PIL.ImageFont import load_default
-
-    return load_default(size)
 
 
 def _hull(points: list[list[float]]) -> Rectangle:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skystill.evaluation.coco import RECALLS, CocoScores
+from skystill.fonts import families
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +29,6 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 _DASHES = ("-", "--", ":")
 _STYLE: dict[str, Any] = {
     "font.size": 9,
-    "font.family": "DejaVu Sans",
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -322,7 +322,7 @@ def png_data_uri(figure: Figure, dpi: int = 150) -> str:
 def _style() -> Any:
     from matplotlib import rc_context
 
-    style: Any = _STYLE  # the stubs list every key there is
+    style: Any = _STYLE | {"font.family": families()}  # the stubs list every key there is
     return rc_context(style)
 
 

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from skystill.evaluation.draw import to_picture
 from skystill.evaluation.pairs import corners
+from skystill.fonts import font
 from skystill.structures import Detections, Targets
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
-    from PIL.ImageFont import FreeTypeFont, ImageFont
 
 _SIDE, _GAP, _LINE = 384, 10, 26  # of a picture, between pictures, of a line of text, in pixels
 _TRUTH, _IGNORED, _ALONE, _OVERLOOKED = "#FFFFFF", "#A0A0A0", "#F0E442", "#FF5CC8"
@@ -65,7 +65,7 @@ def draw_views(views: Sequence[View], classes: Sequence[str]) -> Image:
     pen = Draw(sheet)
     for i, name in enumerate(names):
         text = f"{name}: {_MEANING[name]}" if name in _MEANING else name
-        pen.text((i * (_SIDE + _GAP) + 2, 3), text, fill="#222222", font=_font(16))
+        pen.text((i * (_SIDE + _GAP) + 2, 3), text, fill="#222222", font=font(16, text))
     top = _LINE
     for row in rows:
         for i, picture in enumerate(row):
@@ -113,11 +113,12 @@ def _disagreement(view: View, scale: float, classes: Sequence[str]) -> Image:
     boxes, scores, labels = view.alone.boxes, view.alone.scores.tolist(), view.alone.labels.tolist()
     for points, score, label in zip((corners(boxes) * scale).tolist(), scores, labels, strict=True):
         x, y = min(p[0] for p in points), max(p[1] for p in points)
+        text = f"{classes[label]} {100 * score:.0f}"
         pen.text(
             (max(x, 2), min(y + 2, picture.height - 16)),
-            f"{classes[label]} {100 * score:.0f}",
+            text,
             fill=_ALONE,
-            font=_font(13),
+            font=font(13, text),
             stroke_width=2,
             stroke_fill="#202020",
         )
@@ -144,7 +145,7 @@ def _legend(pen: ImageDraw, lines: Sequence[Sequence[Entry]], top: int) -> None:
             pen.rectangle(shape, fill=colour if filled else None, outline="#666666" if filled else colour, width=3)
             if not filled:
                 pen.rectangle((left - 1, top + 4, left + 15, top + 20), outline="#666666")
-            pen.text((left + 22, top + 2), text, fill="#222222", font=_font(15))
+            pen.text((left + 22, top + 2), text, fill="#222222", font=font(15, text))
             left += _width(text)
         top += _LINE
 
@@ -159,7 +160,7 @@ def _wrapped(entries: Sequence[Entry], width: int) -> list[list[Entry]]:
 
 
 def _width(text: str) -> int:
-    return 44 + int(_font(15).getlength(text))
+    return 44 + int(font(15, text).getlength(text))
 
 
 def _scaled(view: View, scale: float) -> Image:
@@ -178,9 +179,3 @@ def _outline(picture: Image, boxes: Tensor, scale: float, colours: Sequence[str]
     for width, dark in ((4, True), (2, False)):
         for ring, colour in zip(rings, colours, strict=True):
             pen.line([tuple(p) for p in ring], fill="#202020" if dark else colour, width=width, joint="curve")
-
-
-def _font(size: int) -> FreeTypeFont | ImageFont:
-    from PIL.ImageFont import load_default
-
-    return load_default(size)
