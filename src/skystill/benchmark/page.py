@@ -16,7 +16,8 @@ from skystill.benchmark.tables import (
     main_table,
 )
 from skystill.evaluation.compare import FIGURES
-from skystill.evaluation.plots import cost_scatter, gain_bars, gain_panels, svg_data_uri
+from skystill.evaluation.figures import svg_data_uri
+from skystill.evaluation.plots import cost_scatter, gain_bars, gain_panels
 from skystill.evaluation.report import Section, write_report
 
 if TYPE_CHECKING:

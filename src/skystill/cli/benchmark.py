@@ -100,7 +100,7 @@ def write(result: dict[str, Any], out: Path) -> None:
 
     from skystill.benchmark.page import figures, write_page
     from skystill.benchmark.tables import main_table, markdown
-    from skystill.evaluation.plots import figure_to_svg
+    from skystill.evaluation.figures import figure_to_svg
 
     Console().print(_rich(main_table(result)))
     texts = {"benchmark.json": json.dumps(result, indent=1) + "\n", "benchmark.md": markdown(result)}

@@ -25,7 +25,7 @@ def compare(runs: list[str], split: Literal["val", "test"] = "test", out: str | 
     Console().print(compare_table(read, split))
     if out is None:
         return
-    from skystill.evaluation.plots import figure_to_svg
+    from skystill.evaluation.figures import figure_to_svg
     from skystill.files import write_text
 
     folder = Path(out)
@@ -45,8 +45,8 @@ def report(runs: list[str], out: str = "report.html", split: Literal["val", "tes
         split: Which scores to show.
     """
     from skystill.evaluation.compare import compare_plot, read_runs
+    from skystill.evaluation.figures import svg_data_uri
     from skystill.evaluation.inside import inside_section
-    from skystill.evaluation.plots import svg_data_uri
     from skystill.evaluation.report import Section, write_report
     from skystill.evaluation.sections import bindings_section, curves_section, errors_section, scores_table
 

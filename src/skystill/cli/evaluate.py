@@ -132,7 +132,8 @@ def _save(
     metrics: dict[str, Any], seen: CocoEvaluator, scores: CocoScores, point: OperatingPoint | None, folder: Path
 ) -> None:
     from skystill.evaluation.confusion import confusion_matrix
-    from skystill.evaluation.plots import confusion, figure_to_svg, pr_curves
+    from skystill.evaluation.figures import figure_to_svg
+    from skystill.evaluation.plots import confusion, pr_curves
     from skystill.files import write_text
 
     write_text(folder / "metrics.json", json.dumps(metrics, indent=1))

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skystill.evaluation.compare import Run
-from skystill.evaluation.plots import matrix_grid, step_lines, svg_data_uri
+from skystill.evaluation.curves import matrix_grid, step_lines
+from skystill.evaluation.figures import svg_data_uri
 from skystill.evaluation.report import Section, TableData
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 from skystill.evaluation.compare import FIGURES, SHORT, Run, errors_plot, missed_plot, text_of
+from skystill.evaluation.curves import binding_matrices, training_curves
 from skystill.evaluation.errors import KINDS, SIZES
-from skystill.evaluation.plots import binding_matrices, svg_data_uri, training_curves
+from skystill.evaluation.figures import svg_data_uri
 from skystill.evaluation.report import Section, TableData
 
 ALPHA = "alpha: how much each student level (row) learned from each teacher level (column); a row sums to 1"
