@@ -369,6 +369,16 @@ def test_told_detections_come_with_every_view(config, tmp_path):
     assert data.datasets["val"][0][1].told is None
 
 
+def test_images_of_several_sizes_are_scored_alone(tmp_path):
+    """Padding beside a larger image would change what is found in a smaller one."""
+    write_split(tmp_path, "train")
+    write_split(tmp_path, "val", sizes=((40, 30), (96, 64)))
+    write_split(tmp_path, "test")
+    data = module(make_config(tmp_path))
+    assert [tuple(batch.images.shape) for batch in data.val_dataloader()][:2] == [(1, 3, 32, 64), (1, 3, 64, 96)]
+    assert [len(batch.images) for batch in data.test_dataloader()] == [4, 2]
+
+
 def test_categories_named_by_numbers_are_told_of_by_id(tmp_path):
     for split in ("train", "val", "test"):
         write_split(tmp_path, split, classes=(7, 8))

@@ -116,6 +116,14 @@ def test_a_second_run_does_not_take_the_pictures_of_the_first(
     assert predict(any_size, tmp_path / "found" / "pictures", tmp_path / "found", SCORE).images == 1
 
 
+def test_pictures_beside_the_images_are_not_taken_for_images(any_size: Path, photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.new("RGB", (40, 40)).save(folder / "0.png")
+    for where in (folder, folder, folder / "*.png"):
+        assert predict(any_size, where, folder, SCORE).images == 1
+
+
 def test_folders_keep_their_names_apart(
     depthwise: Path, tmp_path: Path, make_images: Callable[[Path, list[tuple[int, int]]], Path]
 ) -> None:

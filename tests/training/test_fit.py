@@ -151,6 +151,19 @@ def test_a_killed_run_continues_bit_by_bit(make_recipe: Make, monkeypatch: pytes
     assert rows(resumed) == rows(straight)
 
 
+def test_what_was_damaged_after_a_run_is_told_or_made_again(make_recipe: Make) -> None:
+    folder = fit.train(make_recipe("hurt", epochs=1, test=False))
+    (folder / "metrics.json").write_text('{"epochs": ')
+    fit.train(make_recipe("hurt", epochs=1, test=False), resume=True)
+    assert json.loads((folder / "metrics.json").read_text())["epochs"] == 1
+    (folder / "metrics.json").unlink()
+    (folder / "checkpoints" / "last.ckpt").write_bytes(b"PK, not all of it")
+    with pytest.raises(
+        ConfigError, match=r"last.ckpt: is damaged, so .* Give another --out"
+    ):
+        fit.train(make_recipe("hurt", epochs=1, test=False), resume=True)
+
+
 def test_a_finished_run_stays_as_it_is(make_recipe: Make, capsys: pytest.CaptureFixture[str]) -> None:
     folder = fit.train(make_recipe("done", epochs=2))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -83,6 +83,11 @@ class DetectionDataset(Dataset[Sample]):
         return [record.image for record in self._records]
 
     @property
+    def one_size(self) -> bool:
+        """Whether all images are of one size, as far as the annotations tell."""
+        return len({(record.width, record.height) for record in self._records}) <= 1
+
+    @property
     def truths(self) -> list[Targets]:
         """What is known of each image, in the file's pixels."""
         return list(self._targets)
@@ -198,6 +203,8 @@ class SyntheticDataset(Dataset[Sample]):
         self.transform, self.kind, self.bands, self.augment_seed = transform, kind, bands, augment_seed
         # A scene and its truth take at most this; a larger store would only worry who reads the process table.
         self._cache = SharedCache[Sample](scenes, min(cache, scenes * (3 * size * size + 2**16)))
+
+    one_size = True
 
     def __len__(self) -> int:
         return self.scenes

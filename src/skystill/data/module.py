@@ -136,7 +136,9 @@ class DataModule(pl.LightningDataModule):
     def _eval_loader(self, split: Split) -> Loader:
         dataset = self._ready_dataset(split)
         rank, world = self._place()
-        return self._loader(dataset, ShareSampler(len(dataset), rank, world), drop_last=False)
+        # Images of several sizes alone: beside a larger one, padding would change what is found in the smaller.
+        batch = None if dataset.one_size else 1
+        return self._loader(dataset, ShareSampler(len(dataset), rank, world), drop_last=False, batch=batch)
 
     def _loader(
         self,

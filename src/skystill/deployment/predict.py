@@ -85,7 +85,9 @@ def predict(
     if score is None and (score := own_score(detector, weights)) is None:
         score = _SCORE
     out = Path(out)
-    paths = find_images(images, outside=out)  # `out` may lie among the images, with the pictures of an earlier run
+    # `out` may lie among the images, or be their folder, with the pictures of an earlier run.
+    among = Path(images).resolve().is_relative_to(out.resolve())
+    paths = find_images(images, outside=out / "pictures" if among else out)
     if dota:
         check_names(paths)
     given = Path(images)  # a folder names its images; files and patterns by what they share

@@ -85,7 +85,7 @@ def read_curves(path: Path) -> list[dict[str, float]]:
     """Rows of a metrics.csv; cells without a number are left out. A missing file has no rows."""
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
         return [_numbers(row) for row in csv.DictReader(file)]
 
 

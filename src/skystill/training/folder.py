@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from zipfile import is_zipfile
 
 from skystill.errors import ConfigError
 from skystill.training.recipe import Recipe
@@ -16,8 +17,11 @@ _FREE = (*ELSEWHERE, "trainer.", "teacher.weights")  # on going on: a teacher ma
 
 def finished(folder: Path, recipe: Recipe) -> bool:
     """Whether the folder holds all that the recipe's run gives, so that nothing is left to go on with."""
-    path = folder / "metrics.json"
-    return path.is_file() and json.loads(path.read_text(encoding="utf-8"))["epochs"] >= recipe.trainer.epochs
+    try:
+        epochs: int = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["epochs"]
+    except (OSError, ValueError, KeyError, TypeError):  # a damaged file is written anew
+        return False
+    return epochs >= recipe.trainer.epochs
 
 
 def run_folder(recipe: Recipe, method: str, resume: bool) -> Path:
@@ -26,6 +30,8 @@ def run_folder(recipe: Recipe, method: str, resume: bool) -> Path:
     held = (folder / LAST).is_file()
     if resume and not held:
         raise ConfigError(f"{folder}: no checkpoint to resume from. Leave --resume away to start.")
+    if resume and not is_zipfile(folder / LAST):
+        raise ConfigError(f"{folder / LAST}: is damaged, so there is nothing to go on from. Give another --out.")
     passed_over = _FREE + UNTAUGHT * (method == "alone")
     if resume and (changed := differences(folder / "recipe.yaml", recipe, passed_over)):
         key, was, now = changed[0]

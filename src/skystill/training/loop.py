@@ -65,7 +65,7 @@ def make_trainer(recipe: Recipe, folder: Path, callbacks: list[Callback]) -> pl.
             log_every_n_steps=10,
             default_root_dir=folder,
         )
-    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         wants_gpu = config.accelerator in ("gpu", "cuda") and not torch.cuda.is_available()
         mend = " There is no GPU here: --trainer.accelerator cpu trains without." if wants_gpu else ""
         said = " ".join(str(error).split())
@@ -102,7 +102,7 @@ def run_loop(trainer: pl.Trainer, task: Task, data: DataModule, folder: Path, re
 def _rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
         return [{name: cell for name, cell in row.items() if cell} for row in csv.DictReader(file)]
 
 
