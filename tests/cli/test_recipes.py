@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from skystill.cli.main import main
 from skystill.cli.recipes import parse_recipe, recipe_parser
 from skystill.errors import ConfigError
 from skystill.training.recipe import Recipe
@@ -160,3 +161,11 @@ def test_settings_are_held_against_their_types(option: str, message: str) -> Non
     with pytest.raises(ConfigError) as told:
         parse(option)
     assert str(told.value).startswith(message)
+
+
+@pytest.mark.parametrize("verb", ["train", "distill", "benchmark", "doctor"])
+def test_what_print_config_prints_is_a_recipe(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--seed", "7", "--print_config"]) == 0
+    (tmp_path / "again.yaml").write_text(capsys.readouterr().out)
+    recipe, _ = parse_recipe(recipe_parser("train", ""), [str(tmp_path / "again.yaml")])
+    assert recipe.seed == 7

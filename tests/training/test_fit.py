@@ -158,9 +158,7 @@ def test_what_was_damaged_after_a_run_is_told_or_made_again(make_recipe: Make) -
     assert json.loads((folder / "metrics.json").read_text())["epochs"] == 1
     (folder / "metrics.json").unlink()
     (folder / "checkpoints" / "last.ckpt").write_bytes(b"PK, not all of it")
-    with pytest.raises(
-        ConfigError, match=r"last.ckpt: is damaged, so .* Give another --out"
-    ):
+    with pytest.raises(ConfigError, match=r"last.ckpt: is damaged, so .* Give another --out"):
         fit.train(make_recipe("hurt", epochs=1, test=False), resume=True)
 
 

@@ -17,6 +17,8 @@ from skystill.cli.parsing import check_types, make_parser, parse
 from skystill.errors import ConfigError
 from skystill.training.recipe import Recipe
 
+_SHOW = "--print_config"
+
 
 def recipe_parser(verb: str, description: str, before: str = "") -> ArgumentParser:
     """A parser whose options are the recipe's keys; verbs may add their own. before: what precedes the recipe."""
@@ -29,8 +31,13 @@ def recipe_parser(verb: str, description: str, before: str = "") -> ArgumentPars
 
 
 def parse_recipe(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Recipe, Namespace]:
-    """The recipe, and all that was parsed. Keys on the command line win over the file's."""
+    """The recipe, and all that was parsed. Keys on the command line win over the file's.
+
+    --print_config prints the recipe alone, as a file that can be run, without what else the verb takes, and ends it.
+    """
     arguments = list(arguments)
+    shown = _SHOW in arguments
+    arguments = [word for word in arguments if word != _SHOW]
     if arguments and not arguments[0].startswith("-"):
         arguments[:1] = ["--recipe", arguments[0]]
     arguments = ["--teacher.allow_hbb=true" if word == "--allow-hbb-teacher" else word for word in arguments]
@@ -47,6 +54,9 @@ def parse_recipe(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Reci
     if files:
         recipe.name = recipe.name or Path(files[-1]).stem
         recipe.teacher.weights = [_beside(path, Path(files[-1])) for path in recipe.teacher.weights]
+    if shown:
+        print(recipe.as_yaml(), end="")
+        raise SystemExit(0)
     return recipe, space
 
 

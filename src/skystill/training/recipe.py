@@ -269,7 +269,12 @@ class Recipe:
 
     def write(self, path: Path) -> None:
         """The resolved recipe as YAML that can be run again."""
-        write_text(path, yaml.safe_dump(self.as_dict(), sort_keys=False))
+        write_text(path, self.as_yaml())
+
+    def as_yaml(self) -> str:
+        """The resolved recipe as a file holds it."""
+        text: str = yaml.safe_dump(self.as_dict(), sort_keys=False)
+        return text
 
 
 def _plain(value: Any) -> Any:
