@@ -130,7 +130,7 @@ def test_pixels_without_a_clear_white_ask_for_it(tmp_path: Path) -> None:
     fails(path, "axes")
 
 
-def test_an_image_beyond_pillows_limit_asks_for_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_beyond_pillows_limit_asks_for_tiff_or_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (30, 30)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)
     assert read_image(tmp_path / "a.png").shape == (1, 30, 30)  # over the limit, within twice: no warning, no error

@@ -153,3 +153,9 @@ def test_data_uri_is_a_png_of_the_picture():
     assert head == "data:image/png;base64"
     again = Image.open(io.BytesIO(base64.b64decode(data)))
     assert (np.asarray(again) == np.asarray(picture)).all()
+
+
+def test_a_narrow_strip_is_not_enlarged_beyond_what_a_file_can_hold() -> None:
+    strip = torch.zeros(3, 10, 3000, dtype=torch.uint8)
+    assert draw(strip, Targets.empty(), ("a",)).size == (3000, 10)
+    assert draw(torch.zeros(3, 100, 200, dtype=torch.uint8), Targets.empty(), ("a",)).size == (1200, 600)

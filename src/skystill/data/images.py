@@ -121,7 +121,8 @@ def _guarded(path: Path, read: Callable[[Path], T]) -> T:
             return read(path)
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise DataError(f"image {path} has more than {limit} pixels. Cut it into tiles first.") from None
+        mend = "Store it as TIFF, which has no such limit, or cut it into tiles."
+        raise DataError(f"image {path} has more than {limit} pixels. {mend}") from None
     except DataError:
         raise
     except Exception as error:  # decoders raise anything from OSError to struct.error on broken bytes

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _IGNORED = "#A0A0A0"
 _SIDE = 512  # the shorter side of a drawn picture is at least this many pixels
+_LONGEST = 4096  # the longer side of an enlarged picture is at most this many pixels
 _GAP = 12
 
 Pixels = Tensor | NDArray[np.uint8]
@@ -57,7 +58,7 @@ def draw(image: Pixels, boxes: Targets | Detections, classes: Sequence[str]) -> 
     objects are grey. Where texts would cover each other, those of lower scores are left out.
     """
     picture = to_picture(image)
-    scale = max(1, math.ceil(_SIDE / min(picture.size)))
+    scale = _enlargement(picture.size)
     return _draw(_enlarged(picture, scale), boxes, _texts(boxes, classes), scale)
 
 
@@ -70,7 +71,7 @@ def side_by_side(image: Pixels, columns: Mapping[str, Targets | Detections], cla
     from PIL import Image, ImageDraw
 
     picture = to_picture(image)
-    scale = max(1, math.ceil(_SIDE / min(picture.size)))
+    scale = _enlargement(picture.size)
     picture = _enlarged(picture, scale)
     line = 34
     width = len(columns) * (picture.width + _GAP) - _GAP
@@ -88,6 +89,11 @@ def side_by_side(image: Pixels, columns: Mapping[str, Targets | Detections], cla
         entries.append(("ignored", _IGNORED))
     _legend(pen, entries, top=line + picture.height + 6, width=width)
     return sheet
+
+
+def _enlargement(size: tuple[int, int]) -> int:
+    """How many times as large small pictures are drawn; a narrow strip stays below what JPEG can hold."""
+    return max(1, min(math.ceil(_SIDE / min(size)), _LONGEST // max(size)))
 
 
 def picture_data_uri(picture: Image) -> str:
