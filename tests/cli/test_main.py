@@ -10,6 +10,7 @@ import pytest
 
 from skystill.cli import main as cli
 from skystill.cli.main import DATA_VERBS, VERBS, main
+from skystill.cli.parsing import call
 from skystill.errors import ConfigError, DataError
 
 Capture = pytest.CaptureFixture[str]
@@ -132,3 +133,21 @@ def test_arguments_default_to_the_command_line(
     monkeypatch.setattr(sys, "argv", ["skystill", "train", str(tmp_path / "no.yaml")])
     assert main() == 2
     assert "no.yaml: no such recipe" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["a", "b", "--split", "val"],
+        ["--split", "val", "a", "b"],
+        ["a", "--split=val", "b"],
+        ["a", "--split", "val", "b"],
+    ],
+)
+def test_a_verbs_list_is_all_words_of_no_option(words: list[str]) -> None:
+    def show(runs: list[str], split: str = "test") -> tuple[list[str], str]:
+        """Shows."""
+        return runs, split
+
+    show.__annotations__["runs"] = "list[str]"  # as in a module whose annotations are texts
+    assert call(show, "skystill show", line.split()) == (["a", "b"], "val")

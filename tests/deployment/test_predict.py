@@ -280,3 +280,8 @@ def test_the_command_tells_what_it_did(
     assert f"{sum(r['category'] == 'ship' for r in found)} ship" in said
     assert "images/s to detect" in said
     assert "and 4 pictures in" in said
+
+
+def test_no_box_is_rounded_to_nothing() -> None:
+    thin = Detections(torch.tensor([[10.0, 20, 30, 20.001]]), torch.tensor([0.5]), torch.tensor([0]))
+    assert detection_rows(thin, "a.png", ("ship",))[0]["bbox"] == [10.0, 20.0, 20.0, 0.01]

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from itertools import takewhile
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
@@ -83,16 +82,32 @@ def explain(error: Exception, parser: ArgumentParser, arguments: Sequence[str], 
 def call(function: Callable[..., Any], prog: str, arguments: Sequence[str]) -> Any:
     """Calls `function` with what the command line says: required parameters by position, others by --name.
 
-    Where the first parameter is a list of texts, all words before the first option belong to it.
+    Where the first parameter is a list of texts, all words that belong to no option make it up.
     """
-    parser = make_parser(prog, _summary(function))
-    parser.add_function_arguments(function, as_group=False, as_positional=True)
     first = next(iter(inspect.signature(function).parameters.values()))
-    if first.annotation == "list[str]":
-        words = list(takewhile(lambda word: not word.startswith("-"), arguments))
-        arguments = [json.dumps(words), *arguments[len(words) :]] if words else arguments
+    listed = first.annotation == "list[str]"
+    name = first.name.upper()
+    parser = make_parser(prog, _summary(function), f"{prog} {name} [{name} ...] [--key VALUE ...]" if listed else None)
+    parser.add_function_arguments(function, as_group=False, as_positional=True)
+    if listed:
+        words, options = _apart(arguments)
+        arguments = [json.dumps(words), *options] if words else arguments
     space = parse(parser, arguments)
     return function(**vars(parser.instantiate(space)))
+
+
+def _apart(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Words, and options with their values, of which each has one."""
+    words, options, rest = [], [], list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-"):
+            words.append(word)
+            continue
+        options.append(word)
+        if "=" not in word and rest and not rest[0].startswith("--"):
+            options.append(rest.pop(0))
+    return words, options
 
 
 def _unknown(words: list[str], parser: ArgumentParser) -> str:

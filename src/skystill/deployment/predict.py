@@ -134,7 +134,8 @@ def detection_rows(found: Detections, file_name: str, classes: Sequence[str]) ->
         row: dict[str, Any] = {
             "file_name": file_name,
             "category": classes[label],
-            "bbox": [round(v, 2) for v in bboxes[i].tolist()],
+            # No side is rounded to nothing: a box without area is no box to who reads the file.
+            "bbox": [round(max(v, 0.01) if side > 1 else v, 2) for side, v in enumerate(bboxes[i].tolist())],
             "score": round(score, 5),
         }
         if oriented:
