@@ -36,9 +36,9 @@ def test_a_temperature_near_zero_stays_finite(make_knowledge: MakeKnowledge) -> 
     assert cwd_loss(1e3 * s, 1e3 * t, 0.1).isfinite()
 
 
-def test_the_term_is_the_weighted_mean_over_levels(make_knowledge: MakeKnowledge, two_images: list[Targets]) -> None:
+def test_the_term_is_the_weighted_sum_over_levels(make_knowledge: MakeKnowledge, two_images: list[Targets]) -> None:
     student, teacher = make_knowledge(1), make_knowledge(2)
     method = CWD(weight=6.0, tau=2.0)
     method.build(student, teacher)
     levels = [cwd_loss(s, t, 2.0).item() for s, t in zip(student.pyramid, teacher.pyramid, strict=True)]
-    assert method(student, teacher, two_images)["cwd"].item() == pytest.approx(6.0 * sum(levels) / 3, rel=1e-5)
+    assert method(student, teacher, two_images)["cwd"].item() == pytest.approx(6.0 * sum(levels), rel=1e-5)

@@ -37,7 +37,7 @@ def test_only_the_pattern_counts(make_knowledge: MakeKnowledge, two_images: list
     assert method(teacher, teacher, two_images)["pkd"] == 0
 
 
-def test_the_term_is_the_weighted_mean_over_levels_at_the_coarser_resolution(
+def test_the_term_is_the_weighted_sum_over_levels_at_the_coarser_resolution(
     make_knowledge: MakeKnowledge, two_images: list[Targets]
 ) -> None:
     student, teacher = make_knowledge(1, strides=(8, 16)), make_knowledge(2, strides=(4, 16, 32))
@@ -45,7 +45,7 @@ def test_the_term_is_the_weighted_mean_over_levels_at_the_coarser_resolution(
     method.build(student, teacher)
     first = pkd_loss(student.pyramid[0], resize_down(teacher.pyramid[0], (8, 8)))
     second = pkd_loss(student.pyramid[1], teacher.pyramid[1])
-    assert method(student, teacher, two_images)["pkd"].item() == pytest.approx((first + second).item(), rel=1e-5)
+    assert method(student, teacher, two_images)["pkd"].item() == pytest.approx(2.0 * (first + second).item(), rel=1e-5)
     assert list(method.parameters()) == []
 
 

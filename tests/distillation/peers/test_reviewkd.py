@@ -61,7 +61,7 @@ def test_the_term_level_by_level(make_knowledge: MakeKnowledge, two_images: list
             x = g[:, :1] * x + g[:, 1:] * up
         above = x
         reviewed = normalised(F.conv2d(x, expand[0].weight, padding=1))  # type: ignore[index]
-        expected += 2.0 * hierarchical_context_loss(reviewed, teacher.pyramid[i]).item() / 3
+        expected += 2.0 * hierarchical_context_loss(reviewed, teacher.pyramid[i]).item()
     assert got == pytest.approx(expected, rel=1e-4)
 
 

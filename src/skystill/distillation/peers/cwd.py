@@ -3,8 +3,7 @@
     L = T^2 / C sum_c sum_p q_cp(t) log( q_cp(t) / q_cp(s) ),   q_cp(x) = exp(x_cp / T) / sum_p' exp(x_cp' / T)
 
 B batch, C channels, p cells of one level: every channel is a distribution over its cells, so the loss does not grow
-with the image. tau 1 and weight 10: a level's setting in the public detection recipes for FPN features.
-Differs from the paper: mean over levels instead of a sum, so that a pyramid of any depth weighs the same.
+with the image. Levels add up. tau 1 and weight 10: a level's setting in the public detection recipes for FPN features.
 """
 
 from __future__ import annotations
@@ -33,4 +32,4 @@ class CWD(LevelMethod):
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
         """See Method."""
         losses = [cwd_loss(s, t, self.tau) for s, t in self.pairs(student, teacher)]
-        return {"cwd": self.weight * torch.stack(losses).mean()}
+        return {"cwd": self.weight * torch.stack(losses).sum()}

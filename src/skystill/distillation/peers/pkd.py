@@ -3,10 +3,9 @@
     L = 1/(2m) sum (std(s) - std(t))^2 = 1 - Pearson(s, t),   std: zero mean and unit variance per channel
 
 over the m values of a level, B batch, C channels, H W cells. Only the pattern of a channel counts, not its magnitude.
-weight 10: the authors' released setting for one-stage detectors.
-Differs from the paper: mean over levels, where the release adds them up, so that a pyramid of any depth weighs the
-same; the finer map of a pair is averaged down, where the release scales the student's to the teacher's size; with fewer
-than 32 samples a channel an image is standardised over its own channels and cells.
+Levels add up. weight 10: the authors' released setting for one-stage detectors.
+Differs from the paper: the finer map of a pair is averaged down, where the release scales the student's to the teacher's
+size; with fewer than 32 samples a channel an image is standardised over its own channels and cells.
 """
 
 from __future__ import annotations
@@ -32,4 +31,4 @@ class PKD(LevelMethod):
 
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
         """See Method."""
-        return {"pkd": self.weight * torch.stack([pkd_loss(s, t) for s, t in self.pairs(student, teacher)]).mean()}
+        return {"pkd": self.weight * torch.stack([pkd_loss(s, t) for s, t in self.pairs(student, teacher)]).sum()}

@@ -8,10 +8,9 @@ each fused map f_i is compared with the teacher's at several resolutions (hierar
 
 l in {4, 2, 1} below the map's height, c = 1/2, 1/4, 1/8 in this order, so over 1.875 where all three apply; P_l
 averages down to l x l. The fused width is that of the student's coarsest level, at most 512, as in the release.
-weight 1: the authors' released setting for RetinaNet.
-Differs from the paper: mean over levels, where the release adds them up, so that a pyramid of any depth weighs the
-same; levels are paired by stride and the finer map of a pair is averaged down, after the 3x3 convolution on the
-student's side; torch's own initial weights.
+Levels add up. weight 1: the authors' released setting for RetinaNet.
+Differs from the paper: levels are paired by stride and the finer map of a pair is averaged down, after the 3x3
+convolution on the student's side; torch's own initial weights.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ class ReviewKD(Method):
         for f, expand, j in zip(self.fusion(student.pyramid), self.expand, self.partner, strict=True):
             losses.append(hierarchical_context_loss(*at_common_size(expand(f), teacher.pyramid[j])))
         self._beta = self.fusion.beta().detach()
-        return {"reviewkd": self.weight * torch.stack(losses).mean()}
+        return {"reviewkd": self.weight * torch.stack(losses).sum()}
 
     def bindings(self) -> dict[str, Tensor]:
         """beta (B, L_s, L_s): which student levels fed each fused level."""
