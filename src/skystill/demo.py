@@ -29,11 +29,12 @@ from skystill.detectors.base import Detector
 from skystill.detectors.weights import load
 from skystill.errors import SkystillError, WeightsError
 from skystill.evaluation.coco import CocoEvaluator, CocoScores
-from skystill.evaluation.compare import FIGURES, Run, gap_closed, read_runs, text_of
+from skystill.evaluation.compare import FIGURES, gap_closed, text_of
 from skystill.evaluation.cost import Cost
 from skystill.evaluation.draw import picture_data_uri, side_by_side
 from skystill.evaluation.operating import best_f1
 from skystill.evaluation.report import Section, TableData, write_report
+from skystill.evaluation.runs import Run, read_runs
 from skystill.evaluation.sections import bindings_section, curves_section
 from skystill.files import write_text
 from skystill.memory import peak_memory
@@ -253,7 +254,7 @@ def _sections(table: TableData, verdict: str, runs: list[Run], pictures: list[tu
     return [
         Section("Result", [verdict], [table]),
         Section("What they see", ["The first test scenes, not chosen."], images=pictures),
-        curves_section(runs),
+        *curves_section(runs),
         *bindings_section(runs),
         Section("How it was made", details={"recipe": recipe, "metrics": json.dumps(runs[1].metrics, indent=1)}),
     ]

@@ -16,12 +16,11 @@ from skystill.evaluation.compare import (
     errors_plot,
     gap_closed,
     missed_plot,
-    read_curves,
-    read_runs,
     text_of,
 )
 from skystill.evaluation.errors import KINDS
 from skystill.evaluation.report import Section, TableData, write_report
+from skystill.evaluation.runs import best_ap, other_images, read_curves, read_runs
 from skystill.evaluation.sections import bindings_section, curves_section, errors_section, scores_table
 
 
@@ -157,10 +156,57 @@ def test_sections_of_runs(runs):
     assert table.mark == 2
     assert table.rows[2][:2] == ["tiny ltd seed 0", "35.0"]
     assert scores_table(runs[:1], "test").mark is None
-    assert curves_section(runs).images[0][0].startswith("data:image/svg+xml;base64,")
+    (curves,) = curves_section(runs)
+    assert curves_section(runs[:2]) == []
+    assert curves.images[0][0].startswith("data:image/svg+xml;base64,")
     (bindings,) = bindings_section(runs)
     assert [caption for _, caption in bindings.images] == ["tiny ltd seed 0"]
     assert bindings_section(runs[:2]) == []
+
+
+def test_runs_that_are_alike_are_told_apart_by_their_place(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    folders = [write_run(tmp_path / name / f"ltd-seed{seed}", seed=seed) for name in ("one", "two") for seed in (0, 1)]
+    runs = read_runs(folders)
+    assert [run.place for run in runs] == ["one", "one", "two", "two"]
+    assert runs[2].label == "tiny ltd seed 0 in two"
+    assert "| tiny | ltd | 1 | two | 30.0 |" in compare_markdown(runs)
+    assert [c.header for c in compare_table(runs).columns][:3] == ["method", "seed", "in"]
+    (axes,) = compare_plot(runs).axes
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names == ["ltd in one", "ltd in two"]
+    beside = read_runs([write_run(tmp_path / "a"), write_run(tmp_path / "b")])
+    assert [run.place for run in beside] == ["a", "b"]
+    with pytest.raises(DataError, match="given twice"):
+        read_runs([folders[0], folders[0].parent / "." / folders[0].name])
+
+
+def test_bars_of_other_recipes_stand_apart(tmp_path):
+    runs = read_runs([write_run(tmp_path / "a", name="lite"), write_run(tmp_path / "b", name="heavy")])
+    (axes,) = compare_plot(runs).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["lite ltd", "heavy ltd"]
+
+
+def test_no_run_is_the_best_of_unlike_images_or_without_scores(tmp_path):
+    def write(name, ap, objects):
+        folder = write_run(tmp_path / name, name, ap=ap)
+        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics["test"]["per_class"] = {"car": {"ap": ap, "objects": objects}}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        return folder
+
+    runs = read_runs([write("a", 30.0, 7), write("b", 40.0, 7), write("c", 90.0, 3)])
+    assert (best_ap(runs[:2], "test"), best_ap(runs, "test")) == (1, None)
+    said = other_images(runs, "test")
+    assert said.startswith(
+        "not scored on the same test images: 7 objects for tiny a seed 0, 3 objects for tiny c seed 0."
+    )
+    assert said in compare_markdown(runs)
+    assert scores_table(runs, "test").caption == said
+    assert "[bold]" not in "".join(str(cell) for column in compare_table(runs).columns for cell in column.cells)
+    empty = [write_run(tmp_path / name, name) for name in ("d", "e")]
+    assert best_ap(read_runs(empty), "val2") is None
 
 
 @pytest.fixture

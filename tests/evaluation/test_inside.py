@@ -5,8 +5,8 @@ import json
 import pytest
 from PIL import Image
 
-from skystill.evaluation.compare import Run, read_runs
 from skystill.evaluation.inside import binding_figure, binding_names, by_size, curve, inside_section, series
+from skystill.evaluation.runs import Run, read_runs
 
 HEAD = (
     "epoch,step,train/loss,grad_neck/ccd,grad_neck/qfl,grad_head/ccd,grad_head/qfl,teacher/iou,student/iou,"

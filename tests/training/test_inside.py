@@ -19,7 +19,7 @@ from skystill.distillation.distiller import Distiller
 from skystill.distillation.ltd.regions import find_regions
 from skystill.distillation.methods import make_method
 from skystill.errors import ConfigError
-from skystill.evaluation.compare import read_curves
+from skystill.evaluation.runs import read_curves
 from skystill.structures import Batch, Detections, Knowledge, Targets
 from skystill.training import fit, inside
 from skystill.training.inside import drawn_epochs, take_views, unmatched

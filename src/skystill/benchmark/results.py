@@ -17,10 +17,11 @@ from skystill.data.module import DataModule, Split
 from skystill.data.split import flight_of
 from skystill.detectors.weights import load
 from skystill.errors import ConfigError, DataError
-from skystill.evaluation.compare import FIGURES, gap_closed, read_runs
+from skystill.evaluation.compare import FIGURES, gap_closed
 from skystill.evaluation.detections import detections_file, load_detections, save_detections
 from skystill.evaluation.errors import ErrorBreakdown, evaluate_errors
 from skystill.evaluation.paired import bootstrap_ap, paired_interval
+from skystill.evaluation.runs import read_runs
 from skystill.structures import Detections, Targets
 from skystill.training.recipe import Recipe
 from skystill.training.scoring import collect

@@ -19,10 +19,13 @@ def compare(runs: list[str], split: Literal["val", "test"] = "test", out: str | 
     """
     from rich.console import Console
 
-    from skystill.evaluation.compare import compare_markdown, compare_plot, compare_table, read_runs
+    from skystill.evaluation.compare import compare_markdown, compare_plot, compare_table
+    from skystill.evaluation.runs import other_images, read_runs
 
     read = read_runs(runs)
     Console().print(compare_table(read, split))
+    if said := other_images(read, split):
+        print(said)
     if out is None:
         return
     from skystill.evaluation.figures import figure_to_svg
@@ -44,10 +47,11 @@ def report(runs: list[str], out: str = "report.html", split: Literal["val", "tes
         out: The page to write.
         split: Which scores to show.
     """
-    from skystill.evaluation.compare import compare_plot, read_runs
+    from skystill.evaluation.compare import compare_plot
     from skystill.evaluation.figures import svg_data_uri
     from skystill.evaluation.inside import inside_section
     from skystill.evaluation.report import Section, write_report
+    from skystill.evaluation.runs import read_runs
     from skystill.evaluation.sections import bindings_section, curves_section, errors_section, scores_table
 
     read = read_runs(runs)
@@ -61,5 +65,5 @@ def report(runs: list[str], out: str = "report.html", split: Literal["val", "tes
         },
     )
     binding = [*bindings_section(read), *inside_section(read)]
-    sections = [scores, *errors_section(read, split), curves_section(read), *binding]
+    sections = [scores, *errors_section(read, split), *curves_section(read), *binding]
     print(f"wrote {write_report(Path(out), 'skystill: runs side by side', ', '.join(names), sections)}")

@@ -54,7 +54,8 @@ def show_run(folder: Path) -> None:
     """Prints what a run gave and where it lies."""
     from rich.console import Console
 
-    from skystill.evaluation.compare import compare_table, read_runs
+    from skystill.evaluation.compare import compare_table
+    from skystill.evaluation.runs import read_runs
 
     console = Console()
     console.print(compare_table(read_runs([folder])))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _GRID_LIMIT = 9  # panels of training_curves
+_LETTERS = 13  # of a legend to an inch
 _BINDING_AXES = {"beta": ("calibrated level", "student level")}  # what rows and columns of a named matrix are
 
 
@@ -41,11 +42,14 @@ def training_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], columns: 
                 title=column,
                 xlabel="epoch" if any("epoch" in row for rows in runs.values() for row in rows) else "step",
             )
+            axes.locator_params(axis="x", integer=True)
         for axes in panels[len(shown) :]:
             axes.remove()
         lines = {str(line.get_label()): line for axes in panels[: len(shown)] for line in axes.get_lines()}
         if lines:
-            figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=min(4, len(lines)))
+            room = int(3.3 * wide * _LETTERS / (max(map(len, lines)) + 6))  # columns of names that go side by side
+            beside = max(1, min(4, len(lines), room))
+            figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=beside)
     return figure
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skystill.evaluation.compare import Run
 from skystill.evaluation.curves import matrix_grid, step_lines
 from skystill.evaluation.figures import svg_data_uri
 from skystill.evaluation.report import Section, TableData
+from skystill.evaluation.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from skystill.evaluation.compare import FIGURES, SHORT, Run, errors_plot, missed_plot, text_of
+from skystill.evaluation.compare import FIGURES, SHORT, errors_plot, missed_plot, text_of
 from skystill.evaluation.curves import binding_matrices, training_curves
 from skystill.evaluation.errors import KINDS, SIZES
 from skystill.evaluation.figures import svg_data_uri
 from skystill.evaluation.report import Section, TableData
+from skystill.evaluation.runs import Run, best_ap, other_images
 
 ALPHA = "alpha: how much each student level (row) learned from each teacher level (column); a row sums to 1"
 BETA = "beta: how much each student level (column) feeds the calibrated map (row) that imitates a teacher level"
@@ -22,14 +22,13 @@ ERRORS = (
 
 
 def scores_table(runs: Sequence[Run], split: str) -> TableData:
-    """A row a run, the best AP marked."""
+    """A row a run, the best AP marked where the runs compare."""
     rows = [
         [run.label, *(text_of(run.figure(name, split)) for name in FIGURES), text_of(run.metrics.get("step_s"), 3)]
         for run in runs
     ]
-    points = [run.figure("ap", split) for run in runs]
-    ranked = [-math.inf if math.isnan(p) else p for p in points]
-    return TableData(["run", *FIGURES.values(), "s/step"], rows, ranked.index(max(ranked)) if len(runs) > 1 else None)
+    columns = ["run", *FIGURES.values(), "s/step"]
+    return TableData(columns, rows, best_ap(runs, split), other_images(runs, split) or "")
 
 
 def errors_section(runs: Sequence[Run], split: str) -> list[Section]:
@@ -55,12 +54,16 @@ def errors_section(runs: Sequence[Run], split: str) -> list[Section]:
     return [Section("Errors", [ERRORS], tables, images)]
 
 
-def curves_section(runs: Sequence[Run]) -> Section:
-    """Validation AP and every loss term over the epochs."""
+def curves_section(runs: Sequence[Run]) -> list[Section]:
+    """Validation AP and every loss term over the epochs; no section when no run logged any."""
+    if not any(run.curves for run in runs):
+        return []
     terms = list(dict.fromkeys(key for run in runs for row in run.curves for key in row if key.startswith("train/")))
     columns = ["val/ap", "val/ap50", *terms][:12]
-    figure = training_curves({run.label: run.curves for run in runs}, columns)
-    return Section("Training", images=[(svg_data_uri(figure), "validation AP and the weighted loss terms")])
+    shared = len({run.metrics["name"] for run in runs}) == 1
+    names = [run.label.removeprefix(f"{run.metrics['name']} ") if shared else run.label for run in runs]
+    figure = training_curves({name: run.curves for name, run in zip(names, runs, strict=True)}, columns)
+    return [Section("Training", images=[(svg_data_uri(figure), "validation AP and the weighted loss terms")])]
 
 
 def bindings_section(runs: Sequence[Run], first_level: int = 3) -> list[Section]:

@@ -4,8 +4,8 @@
 
 over the m values of a level, B batch, C channels, H W cells. Only the pattern of a channel counts, not its magnitude.
 Levels add up. weight 10: the authors' released setting for one-stage detectors.
-Differs from the paper: the finer map of a pair is averaged down, where the release scales the student's to the teacher's
-size; with fewer than 32 samples a channel an image is standardised over its own channels and cells.
+Differs from the paper: the finer map of a pair is averaged down, where the release scales the student's to the
+teacher's size; with fewer than 32 samples a channel an image is standardised over its own channels and cells.
 """
 
 from __future__ import annotations
