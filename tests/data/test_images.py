@@ -79,6 +79,15 @@ def test_alpha_of_a_tiff_goes_and_near_infrared_stays(tmp_path: Path) -> None:
     for extra, bands in (("unassalpha", 3), ("unspecified", 4)):
         tifffile.imwrite(tmp_path / "a.tif", four, photometric="rgb", extrasamples=[extra])
         assert read_image(tmp_path / "a.tif").shape == (bands, 5, 7)
+        assert read_image(tmp_path / "a.tif", bands=3).shape == (bands, 5, 7)
+        assert read_image(tmp_path / "a.tif", bands=4).equal(torch.from_numpy(four).permute(2, 0, 1))
+
+
+def test_alpha_of_a_picture_stays_where_it_takes_it(tmp_path: Path) -> None:
+    four = DEEP.astype(np.uint8)
+    Image.fromarray(four, mode="RGBA").save(tmp_path / "a.png")
+    assert [len(read_image(tmp_path / "a.png", bands=n)) for n in (1, 3, 4, 5)] == [3, 3, 4, 3]
+    assert read_image(tmp_path / "a.png", bands=4).equal(torch.from_numpy(four).permute(2, 0, 1))
 
 
 def test_tiff_with_inverted_grey_and_with_libtiff_compression(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -126,6 +127,16 @@ def test_tiles_without_objects_stay_unless_they_are_unwanted(make: Make, tmp_pat
 
 def test_an_image_of_unknown_size_is_cut_too(make: Make, tmp_path: Path) -> None:
     assert len(list(tile([make(np.zeros((0, 4)), width=0)], tmp_path / "out", 50))) == 4
+
+
+def test_near_infrared_that_the_file_calls_alpha_stays_where_it_is_asked_for(make: Make, tmp_path: Path) -> None:
+    record = make(np.zeros((0, 4)))
+    four = np.random.default_rng(0).integers(0, 256, (60, 100, 4), dtype=np.uint8)
+    record.image = tmp_path / "near.tif"
+    tifffile.imwrite(record.image, four, photometric="rgb", extrasamples=["unassalpha"])
+    for bands, kept in ((None, 3), (4, 4)):
+        shown = next(tile([record], tmp_path / str(kept), 50, bands=bands))
+        assert np.array_equal(read_pixels(shown.image), np.moveaxis(four[:50, :50, :kept], -1, 0))
 
 
 def test_truth_of_another_size_is_refused(make: Make, tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_nothing_to_compare_is_an_error(
         return model
 
     monkeypatch.setattr(room, "to_onnx", silence)
-    with pytest.raises(ConfigError, match="no detection at all to compare; give images with --images"):
+    with pytest.raises(ConfigError, match=r"no detection at all to compare\. Give images that show objects"):
         export_onnx(weights, images=photos)
     assert [p.name for p in tmp_path.iterdir()] == ["silent.safetensors"]
 
@@ -175,6 +175,11 @@ def test_faults(depthwise: Path, tmp_path: Path, arguments: dict[str, Any], kind
         export_onnx(depthwise, **({"out": tmp_path / "x.onnx"} | arguments))
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_exported_file_is_not_exported_again(any_size: Path) -> None:
+    with pytest.raises(ConfigError, match="is exported already"):
+        export_onnx(any_size)
 
 
 def test_missing_weights(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 import skystill
 from skystill.boxes.nms import Selection
+from skystill.detectors.blackbox import BlackBox
 from skystill.distillation.methods import make_method
 from skystill.errors import ConfigError
 from skystill.structures import Detections, Targets
@@ -102,3 +103,18 @@ def test_the_best_are_kept_in_whatever_order_a_function_gives_them() -> None:
     found = box.predict(torch.rand(1, 3, 64, 64), Selection(score=0.05, keep=2))[0]
     assert found.scores.tolist() == pytest.approx([0.9, 0.7])
     assert found.labels.tolist() == [0, 1]
+
+
+def test_smaller_images_are_padded_to_the_one_size_that_it_takes() -> None:
+    seen: list[Tensor] = []
+
+    def fixed(images: Tensor) -> list[Detections]:
+        seen.append(images)
+        return [FOUND] * len(images)
+
+    box = BlackBox(fixed, CLASSES, size=(64, 96))
+    assert len(box.found(torch.ones(1, 3, 32, 64))[0]) == 3
+    assert seen[0].shape == (1, 3, 64, 96)
+    assert seen[0].sum() == 3 * 32 * 64
+    with pytest.raises(ConfigError, match=r"images of 64x96 pixels at most, not 96x96\. Set data\.crop: 64"):
+        box.found(torch.ones(1, 3, 96, 96))

@@ -40,6 +40,9 @@ def test_the_header_tells_the_architecture_and_the_notes(make_gfl: MakeGFL, tmp_
     assert header["classes"] == ["ship", "plane", "car"]
     assert header["config"]["levels"] == [3, 5]
     assert header["notes"] == {"AP": 0.25}
+    with pytest.raises(ConfigError, match="notes: Object of type Tensor is not JSON serializable"):
+        save(make_gfl(), tmp_path / "other.safetensors", notes={"AP": torch.ones(1)})
+    assert [path.name for path in tmp_path.iterdir()] == ["m.safetensors"]
     assert header["version"] == skystill.__version__
 
 

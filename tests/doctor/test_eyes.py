@@ -57,6 +57,7 @@ def patient(teacher: Picky, noted: float | None = None, monkeypatch: Any = None)
         student=teacher,
         hearings=hearings((("ship",), "hbb"), [(("ship",), "hbb")], None, []),
         judge=("val", range(40)),
+        window=None,
     )
 
 
@@ -143,3 +144,19 @@ def test_the_sample_is_spread_and_fits_the_time(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(eyes.time, "perf_counter", lambda: next(times))
     monkeypatch.setattr(eyes, "see", lambda *_: None)
     assert eyes.sample(whole, 0) == [0, 10, 20, 30]  # 4 at least, 5 looks at each
+
+
+def test_a_teacher_of_one_size_is_shown_windows_around_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = Targets(torch.tensor([[150.0, 90, 170, 110]]), torch.zeros(1, dtype=torch.int64), name="a.png")
+    image = torch.rand(3, 128, 192)
+    whole = patient(Picky(lambda images: True), monkeypatch=monkeypatch)
+    whole.judge, whole.multiple, whole.device = ("val", [(image, truth)]), 32, torch.device("cpu")
+    assert eyes._one(whole, 0).images.shape == (1, 3, 128, 192)
+    whole.window = 64
+    batch = eyes._one(whole, 0)
+    assert batch.images.shape == (1, 3, 64, 64)
+    x1, y1 = (int(v) for v in batch.targets[0].boxes[0, :2])
+    assert batch.images[0, :, y1 : y1 + 20, x1 : x1 + 20].equal(image[:, 90:110, 150:170])
+    assert eyes._one(whole, 0).images.equal(batch.images)
+    said = eyes.accuracy(whole, 0, Sight(50.0, 60.0, 1), 1).says
+    assert "on windows of 64 px of 1 of 1 val images" in said

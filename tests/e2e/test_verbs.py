@@ -63,6 +63,8 @@ def test_evaluate_scores_and_saves(place: Path, capsys: Capture) -> None:
         assert "<svg" in (place / split / "pr_curves.svg").read_text()
         assert "<svg" in (place / split / "confusion.svg").read_text()
     printed = capsys.readouterr().out
+    assert main(["evaluate", weights, recipe, "--out", str(place / "scores")]) == 2
+    assert "Give --save DIR." in capsys.readouterr().err
     assert "M parameters" in printed
     assert "AP50 lost" in printed
     assert "missed objects: " in printed

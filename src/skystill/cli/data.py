@@ -181,6 +181,7 @@ def tile(
     kind: BoxKind = "hbb",
     fix: bool = False,
     empty: bool = True,
+    bands: int | None = None,
 ) -> None:
     """Cut large images into tiles, with their truth.
 
@@ -204,6 +205,8 @@ def tile(
         kind: hbb for upright boxes, obb for oriented ones.
         fix: Drop boxes that cannot be instead of stopping at the first.
         empty: false leaves out tiles without an object, as training may; keep them to validate and test.
+        bands: How many the detector takes. With 4, a fourth band that the file calls alpha stays, which is how GDAL
+            writes near infrared.
     """
     from skystill.data.tile import check_names, windows
     from skystill.data.tile import tile as tiles_of
@@ -214,7 +217,7 @@ def tile(
     check_names(annotations.records)
     folder = image_folder(Path(destination), to, subset)
     records = _tracked(annotations.records, "cutting")
-    tiles = list(tiles_of(records, folder, size, overlap, empty))
+    tiles = list(tiles_of(records, folder, size, overlap, empty, bands))
     cut = Annotations(annotations.classes, tiles, annotations.kind, annotations.notes)
     _report(cut, write_dataset(cut, destination, to, subset, "copy"))
 

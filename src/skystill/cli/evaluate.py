@@ -36,6 +36,8 @@ def evaluate(arguments: Sequence[str]) -> None:
         parser.parse_args(["--help"])
     if not arguments or arguments[0].startswith("-"):
         raise ConfigError("evaluate takes weights first: skystill evaluate student.safetensors RECIPE --data.root DIR.")
+    if any(argument.split("=")[0] == "--out" for argument in arguments):
+        raise ConfigError("evaluate writes with --save, not --out. Give --save DIR.")
     recipe, space = parse_recipe(parser, arguments[1:])
     quiet_libraries()
 

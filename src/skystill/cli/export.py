@@ -35,4 +35,6 @@ def export(
         f"the same {parity['detections']} detections as PyTorch on {parity['images']} images; largest difference: "
         f"score {parity['score_gap']:.1e}, IoU {parity['iou']:.6f}"
     )
+    if detector.size is not None:
+        print("smaller images are padded to that size, where PyTorch pads less: scores near the padding may differ")
     return path

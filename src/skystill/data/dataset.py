@@ -151,7 +151,7 @@ class DetectionDataset(Dataset[Sample]):
 
     def _read(self, index: int) -> Tensor:
         record = self._records[index]
-        image = read_image(record.image, self.white)
+        image = read_image(record.image, self.white, self.bands)
         height, width = image.shape[-2:]
         if record.width and (height, width) != (record.height, record.width):
             raise DataError(

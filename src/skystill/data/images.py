@@ -51,25 +51,27 @@ def find_images(where: str | Path, outside: Path | None = None) -> list[Path]:
     return images
 
 
-def read_image(path: str | Path, white: float | None = None) -> Tensor:
+def read_image(path: str | Path, white: float | None = None, bands: int | None = None) -> Tensor:
     """Reads an image file as (C, H, W).
 
     uint8 where the file has 8 bits. Deeper files become float32 in 0..1: divided by `white`, the value that maps to 1
     (a 12-bit sensor in a 16-bit file has white=4095), or by the largest value of their type. Float files count as
     0..1 already unless `white` is given. With `white`, 8-bit files become float32 too. Values beyond 0..1 are clipped
-    and NaN becomes 0. Palettes become RGB and alpha is dropped; every other band stays. Colour PNG of 16 bits
+    and NaN becomes 0. Palettes become RGB and alpha is dropped, but where it takes what the file calls alpha to come to
+    `bands`: GDAL writes the near infrared of any four bands of bytes so. Every other band stays. Colour PNG of 16 bits
     is read with 8, as Pillow does: store such images as TIFF.
 
     Raises DataError when the file is missing, truncated, or no image.
     """
     path = Path(path)
-    return torch.from_numpy(_scaled(read_pixels(path), white, path))
+    return torch.from_numpy(_scaled(read_pixels(path, bands), white, path))
 
 
-def read_pixels(path: str | Path) -> NDArray[Any]:
-    """(C, H, W) values as they are stored, of any type. Errors as in `read_image`."""
+def read_pixels(path: str | Path, bands: int | None = None) -> NDArray[Any]:
+    """(C, H, W) values as they are stored, of any type. bands, errors: as in `read_image`."""
     path = Path(path)
-    return _guarded(path, _read_tiff if path.suffix.lower() in _TIFF else _read_pillow)
+    read = _read_tiff if path.suffix.lower() in _TIFF else _read_pillow
+    return _guarded(path, lambda path: read(path, bands))
 
 
 def write_pixels(path: Path, pixels: NDArray[Any]) -> Path:
@@ -130,9 +132,10 @@ def _guarded(path: Path, read: Callable[[Path], T]) -> T:
         raise DataError(f"image {path} cannot be read ({reason}). Replace it with an intact copy.") from None
 
 
-def _read_pillow(path: Path) -> NDArray[Any]:
+def _read_pillow(path: Path, bands: int | None) -> NDArray[Any]:
     with Image.open(path) as picture:
-        plain = picture.convert(_PLAIN[picture.mode]) if picture.mode in _PLAIN else picture
+        wanted = len(picture.getbands()) == bands and picture.mode in ("LA", "RGBA")
+        plain = picture.convert(_PLAIN[picture.mode]) if picture.mode in _PLAIN and not wanted else picture
         pixels = np.array(plain)
     if plain.mode == "I":  # 16-bit PNG under some releases of Pillow: 32-bit integers that hold 16 bits
         pixels = pixels.astype(np.uint16) if pixels.min() >= 0 and pixels.max() <= 65535 else pixels
@@ -144,25 +147,25 @@ def _pillow_size(path: Path) -> tuple[int, int]:
         return picture.height, picture.width
 
 
-def _read_tiff(path: Path) -> NDArray[Any]:
+def _read_tiff(path: Path, bands: int | None) -> NDArray[Any]:
     import tifffile
 
     try:
         with tifffile.TiffFile(path) as file:
             series = file.series[0]
-            return _tiff_bands(series.asarray(), series.axes, series.keyframe, path)
+            return _tiff_bands(series.asarray(), series.axes, series.keyframe, path, bands)
     except ValueError as error:
         if "imagecodecs" not in str(error):
             raise
     try:  # Pillow brings libtiff, which knows LZW and JPEG inside TIFF, for the common kinds of pixels
-        return _read_pillow(path)
+        return _read_pillow(path, bands)
     except OSError:
         raise DataError(
             f"image {path} is compressed in a way that needs imagecodecs: pip install imagecodecs."
         ) from None
 
 
-def _tiff_bands(pixels: NDArray[Any], axes: str, page: Any, path: Path) -> NDArray[Any]:
+def _tiff_bands(pixels: NDArray[Any], axes: str, page: Any, path: Path, bands: int | None) -> NDArray[Any]:
     """The pixels (C, H, W) of a TIFF with these axes, in tifffile's letters (Y rows, X columns, S samples)."""
     if "Y" not in axes or "X" not in axes or not 2 <= pixels.ndim <= 3:
         raise DataError(f"image {path} has axes {axes} {pixels.shape}; rows, columns and bands are expected. Split it.")
@@ -176,7 +179,7 @@ def _tiff_bands(pixels: NDArray[Any], axes: str, page: Any, path: Path) -> NDArr
     if page.photometric == _MIN_IS_WHITE and pixels.dtype.kind in "bu":
         pixels = ~pixels if pixels.dtype.kind == "b" else np.iinfo(pixels.dtype).max - pixels
     extra = tuple(int(e) for e in page.extrasamples or ())
-    if extra and extra[-1] in _ALPHA and len(pixels) > 1:
+    if extra and extra[-1] in _ALPHA and 1 < len(pixels) != bands:
         pixels = pixels[:-1]
     return pixels
 

@@ -49,16 +49,24 @@ def check_names(records: Iterable[Record]) -> None:
             raise DataError(f"tiles of {other} and {record.image} would share names. Give the images different ones.")
 
 
-def tile(records: Iterable[Record], folder: Path, size: int, overlap: int = 0, empty: bool = True) -> Iterator[Record]:
+def tile(
+    records: Iterable[Record],
+    folder: Path,
+    size: int,
+    overlap: int = 0,
+    empty: bool = True,
+    bands: int | None = None,
+) -> Iterator[Record]:
     """The tiles of images, written to `folder` as <image>__<left>_<top>, with what each shows of the truth.
 
     As in a training crop, an object counts with at least 40% of its area inside, is difficult down to 1% and forgotten
     below; upright boxes are cut at the tile, oriented ones stay whole. Values of pixels stay as they are: 8 bits of
     one or three bands become PNG, all else TIFF. empty: False leaves out tiles that show no object that counts.
+    bands: see `read_image`.
     Errors: DataError for an image that is not to be read, or of other size than its record says. Names: `check_names`.
     """
     for record in records:
-        pixels = _pixels(record)
+        pixels = _pixels(record, bands)
         rows, columns = pixels.shape[-2:]
         for top, left, height, width in windows(rows, columns, size, overlap):
             shown = _shown(record, top, left, height, width)
@@ -68,9 +76,9 @@ def tile(records: Iterable[Record], folder: Path, size: int, overlap: int = 0, e
                 yield shown
 
 
-def _pixels(record: Record) -> NDArray[Any]:
+def _pixels(record: Record, bands: int | None) -> NDArray[Any]:
     """(C, H, W), as large as the record says."""
-    pixels = read_pixels(record.image)
+    pixels = read_pixels(record.image, bands)
     height, width = pixels.shape[-2:]
     if record.width and (record.width, record.height) != (width, height):
         raise DataError(

@@ -46,6 +46,8 @@ def export_onnx(
     Raises ConfigError when the detector cannot be exported or detects differently; then no file is left.
     """
     weights = Path(weights)
+    if weights.suffix == ".onnx":
+        raise ConfigError(f"{weights}: is exported already. Give the .safetensors file that it was made from.")
     target = Path(out) if out is not None else weights.with_suffix(".onnx")
     if target.suffix != ".onnx":
         raise ConfigError(f"{target}: an exported file must end in .onnx. Change --out.")
@@ -135,7 +137,8 @@ def _from_files(detector: Detector, where: str | Path) -> list[Tensor]:
     paths = find_images(where)
     step = max(1, len(paths) // _PROOF_IMAGES)
     chosen = paths[::step][:_PROOF_IMAGES]
-    return [to_unit(to_bands(read_image(path), detector.in_chans, str(path))) for path in chosen]
+    bands = detector.in_chans
+    return [to_unit(to_bands(read_image(path, bands=bands), bands, str(path))) for path in chosen]
 
 
 def _synthetic(detector: Detector) -> list[Tensor]:

@@ -60,7 +60,9 @@ def check_parity(reference: Predictor, exported: Predictor, batches: Iterable[Te
             ties += _excused(_without(other, [j for _, j in pairs]), raw_r[0][b], raw_r[1][b], how, number, "PyTorch")
             total = _add(total, one, other, pairs, ties)
     if total.detections == 0:
-        raise ConfigError("export: no detection at all to compare; give images with --images, or train the detector.")
+        raise ConfigError(
+            "export: no detection at all to compare. Give images that show objects by --images, or train the detector."
+        )
     return total
 
 

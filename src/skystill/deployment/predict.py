@@ -208,7 +208,7 @@ def _readable(
 ) -> Iterator[tuple[Path, Tensor]]:
     for path in paths:
         try:
-            image = to_bands(read_image(path, white), bands, str(path))
+            image = to_bands(read_image(path, white, bands), bands, str(path))
         except DataError as error:
             if on_bad_image == "raise":
                 raise

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from skystill.boxes.nms import Selection
@@ -52,8 +53,9 @@ class Finder(Detector):
 class BlackBox(Finder):
     """A function of images (B, C, H, W) in 0..1 that gives each image's detections, after its own NMS.
 
-    It can teach, by methods that compare predictions, and be measured. It cannot learn, and no file holds it. multiple:
-    image sides that the function takes are multiples of it.
+    It can teach, by methods that compare predictions, and be measured. It cannot learn, and no file holds it.
+    multiple: image sides that the function takes are multiples of it. size: the one (height, width) that it takes, to
+    which smaller images are padded; None where it takes any.
     """
 
     family: ClassVar[str] = "blackbox"
@@ -61,9 +63,16 @@ class BlackBox(Finder):
     unexportable: ClassVar[str] = "a black box has no network that skystill knows"
 
     def __init__(
-        self, ask: Ask, classes: Sequence[str], kind: BoxKind = "hbb", in_chans: int = 3, multiple: int = 32
+        self,
+        ask: Ask,
+        classes: Sequence[str],
+        kind: BoxKind = "hbb",
+        in_chans: int = 3,
+        multiple: int = 32,
+        size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
+        self.size = size
         self.classes, self.kind, self.in_chans, self.multiple = class_names(classes), kind, in_chans, multiple
         self._function = ask
 
@@ -79,7 +88,15 @@ class BlackBox(Finder):
         raise ConfigError("a black box cannot be built again from a file. Keep what it was made from.")
 
     def _ask(self, images: Tensor) -> list[Detections]:
-        return self._function(images)
+        if self.size is None:
+            return self._function(images)
+        short = [wanted - side for wanted, side in zip(self.size, images.shape[2:], strict=True)]
+        if min(short) < 0:
+            raise ConfigError(
+                f"the teacher takes images of {self.size[0]}x{self.size[1]} pixels at most, not "
+                f"{images.shape[2]}x{images.shape[3]}. Set data.crop: {min(self.size)}, or export it without --size."
+            )
+        return self._function(F.pad(images, (0, short[1], 0, short[0])))
 
 
 def cut(found: Sequence[Detections], how: Selection) -> list[Detections]:

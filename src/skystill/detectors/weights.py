@@ -72,7 +72,8 @@ def save(detector: Detector, path: str | Path, notes: dict[str, Any] | None = No
     """Writes the detector alone: weights and, in the header, architecture, classes and version.
 
     notes: plain values kept in the header (scores, say). half: store floats in 16 bits (loading brings them back to
-    32). The file appears whole or not at all.
+    32). The file appears whole or not at all. Errors: ConfigError for notes that JSON cannot hold, WeightsError for a
+    path that cannot be written.
     """
     path = Path(path)
     header = {
@@ -83,6 +84,10 @@ def save(detector: Detector, path: str | Path, notes: dict[str, Any] | None = No
         "version": skystill.__version__,
         "notes": notes or {},
     }
+    try:
+        text = json.dumps(header)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"notes: {error}. Give numbers, texts, lists and dicts, such as tensor.item().") from error
     state: dict[str, Tensor] = {}
     for key, value in detector.state_dict().items():
         kept = (value.half() if half and value.is_floating_point() else value).contiguous().cpu()
@@ -91,7 +96,7 @@ def save(detector: Detector, path: str | Path, notes: dict[str, Any] | None = No
     try:
         with whole_file(path) as part:
             # save_file would make the file private, whatever the umask says.
-            part.write_bytes(serialize(state, metadata={"skystill": json.dumps(header)}))
+            part.write_bytes(serialize(state, metadata={"skystill": text}))
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written ({error.strerror}). Choose another folder.") from error
     return path

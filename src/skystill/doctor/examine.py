@@ -144,11 +144,12 @@ def check_methods(patient: Patient, methods: Mapping[str, MethodConfig]) -> None
 
 
 def fitting(patient: Patient) -> list[str]:
-    """Names of all methods that can serve the pair."""
+    """Names of all methods that can serve the pair, the recipe's own with its settings."""
+    own = patient.recipe.method
     found = []
     for name in METHODS:
         with suppress(ConfigError):
-            make_method(name).prepare(*patient.shapes)
+            make_method(name, own.settings if name == own.name else {}).prepare(*patient.shapes)
             found.append(name)
     return found
 

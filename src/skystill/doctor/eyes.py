@@ -17,6 +17,7 @@ from torch import Tensor
 
 from skystill.boxes.nms import Selection, clip_to_images
 from skystill.data.module import collate, ready
+from skystill.data.transforms import crop, random_window
 from skystill.detectors.base import Detector
 from skystill.distillation.hearing import Hearing
 from skystill.doctor.finding import Finding
@@ -51,6 +52,8 @@ def accuracy(patient: Patient, number: int, sight: Sight, images: int) -> Findin
     split, every = patient.judge
     path = patient.recipe.teacher.weights[number]
     on = f"{images} of {len(every)} {split} images"
+    if patient.window is not None:
+        on = f"windows of {patient.window} px of {on}"
     if sight.objects == 0:
         return Finding("accuracy", "yellow", f"no object is in {on}, so {path} was not judged. Give a better split.")
     if sight.found == 0:
@@ -154,7 +157,13 @@ def _score(
 
 
 def _one(patient: Patient, index: int) -> Batch:
-    return ready(collate([patient.judge[1][index]], patient.multiple), patient.device)
+    """An image of the split, or as much of it around an object as the teachers take."""
+    image, targets = patient.judge[1][index]
+    if patient.window is not None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(index)
+            image, targets = crop(image, targets, *random_window(image, targets, patient.window, p_object=1))
+    return ready(collate([(image, targets)], patient.multiple), patient.device)
 
 
 def _shrunk(found: Detections, scale: float) -> Detections:

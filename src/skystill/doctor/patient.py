@@ -12,6 +12,7 @@ from torch.utils.data import Subset
 from skystill.data.dataset import DetectionDataset, Sample, SyntheticDataset
 from skystill.data.module import DataModule, Split, collate, ready
 from skystill.detectors.base import Detector
+from skystill.detectors.blackbox import BlackBox
 from skystill.distillation.distiller import Distiller, Teacher, common_multiple, inherit
 from skystill.distillation.hearing import Hearing
 from skystill.distillation.method import Method
@@ -93,6 +94,12 @@ class Patient:
             raise ConfigError("the recipe names no teacher. Give --teacher.weights '[teacher.safetensors]'.")
         opened = open_teachers(self.recipe.teacher, self.data)
         return [t.to(self.device).requires_grad_(False) if isinstance(t, Detector) else t for t in opened]
+
+    @property
+    def window(self) -> int | None:
+        """Side of the largest square that every teacher takes; None where they take any image."""
+        sizes = [teacher.size for teacher in self.teachers if isinstance(teacher, BlackBox) and teacher.size]
+        return min(min(size) for size in sizes) if sizes else None
 
     @property
     def multiple(self) -> int:

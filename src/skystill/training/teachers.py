@@ -30,7 +30,7 @@ def open_teachers(config: TeacherConfig, data: DataModule) -> list[Teacher]:
 def _open(path: str, config: TeacherConfig, data: DataModule) -> Teacher:
     if is_exported(path):
         box = OnnxDetector(path)
-        return BlackBox(box.predict, box.classes, box.kind, box.in_chans, box.multiple)
+        return BlackBox(box.predict, box.classes, box.kind, box.in_chans, box.multiple, box.size)
     if not is_predictions(path):
         return load(path)
     names = config.classes or {}
