@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from skystill.evaluation.runs import Run, other_images, ranked
@@ -67,6 +67,53 @@ def compare_markdown(runs: Sequence[Run], split: str = "test") -> str:
     return "\n".join([*lines, *(["", said] if said else [])]) + "\n"
 
 
+def compare_plot(runs: Sequence[Run], split: str = "test") -> Figure:
+    """Bars of COCO's figures: a bar a method (mean over its runs), a dot a seed."""
+    return _bars(
+        runs,
+        lambda run: {title: run.figure(key, split) for key, title in FIGURES.items()},
+        unit=f"score on {split}",
+    )
+
+
+def errors_plot(runs: Sequence[Run], split: str = "test") -> Figure:
+    """Bars of what each kind of error costs in AP50: a bar a method (mean over its runs), a dot a seed."""
+    from skystill.evaluation.errors import KINDS
+
+    def lost(run: Run) -> dict[str, float]:
+        found = run.errors(split)
+        return {} if found is None else {s: found.dap50[kind] for kind, s in zip(KINDS, SHORT, strict=True)}
+
+    return _bars(runs, lost, unit=f"AP50 lost on {split}", title="What each kind of error costs")
+
+
+def missed_plot(runs: Sequence[Run], split: str = "test") -> Figure:
+    """Bars of the share of objects missed, by size: a bar a method (mean over its runs), a dot a seed."""
+    from skystill.evaluation.errors import SIZES
+
+    def missed(run: Run) -> dict[str, float]:
+        found = run.errors(split)
+        if found is None:
+            return {}
+        counts = ((size, found.missed[size], found.objects[size]) for size in SIZES)
+        return {size: 100 * lost / count if count else math.nan for size, lost, count in counts}
+
+    return _bars(runs, missed, unit=f"% of objects on {split}", title="Missed objects by size")
+
+
+def _bars(
+    runs: Sequence[Run], values: Callable[[Run], dict[str, float]], unit: str, title: str = "Comparison"
+) -> Figure:
+    """A bar for each name of `_groups` and each of its runs' values; a run without any has none."""
+    from skystill.evaluation.plots import compare_bars
+
+    groups: dict[str, dict[str, list[float]]] = {}
+    for name, run in zip(_groups(runs), runs, strict=True):
+        for column, value in values(run).items():
+            groups.setdefault(name, {}).setdefault(column, []).append(value)
+    return compare_bars(groups, unit, title)
+
+
 def _groups(runs: Sequence[Run]) -> list[str]:
     """What a run's bar is called: its method, and what tells it from those of other recipes or places."""
     named = len({run.metrics["name"] for run in runs}) > 1
@@ -75,49 +122,6 @@ def _groups(runs: Sequence[Run]) -> list[str]:
         parts = [str(run.metrics["name"])] if named else []
         groups.append(" ".join([*parts, str(run.metrics["method"]), *([f"in {run.place}"] if run.place else [])]))
     return groups
-
-
-def compare_plot(runs: Sequence[Run], split: str = "test") -> Figure:
-    """Bars of COCO's figures: a bar a method (mean over its runs), a dot a seed."""
-    from skystill.evaluation.plots import compare_bars
-
-    groups: dict[str, dict[str, list[float]]] = {}
-    for name, run in zip(_groups(runs), runs, strict=True):
-        group = groups.setdefault(name, {title: [] for title in FIGURES.values()})
-        for key, title in FIGURES.items():
-            group[title].append(run.figure(key, split))
-    return compare_bars(groups, unit=f"score on {split}")
-
-
-def errors_plot(runs: Sequence[Run], split: str = "test") -> Figure:
-    """Bars of what each kind of error costs in AP50: a bar a method (mean over its runs), a dot a seed."""
-    from skystill.evaluation.errors import KINDS
-    from skystill.evaluation.plots import compare_bars
-
-    groups: dict[str, dict[str, list[float]]] = {}
-    for name, run in zip(_groups(runs), runs, strict=True):
-        found = run.errors(split)
-        if found is not None:
-            group = groups.setdefault(name, {short: [] for short in SHORT})
-            for kind, short in zip(KINDS, SHORT, strict=True):
-                group[short].append(found.dap50[kind])
-    return compare_bars(groups, unit=f"AP50 lost on {split}", title="What each kind of error costs")
-
-
-def missed_plot(runs: Sequence[Run], split: str = "test") -> Figure:
-    """Bars of the share of objects missed, by size: a bar a method (mean over its runs), a dot a seed."""
-    from skystill.evaluation.errors import SIZES
-    from skystill.evaluation.plots import compare_bars
-
-    groups: dict[str, dict[str, list[float]]] = {}
-    for name, run in zip(_groups(runs), runs, strict=True):
-        found = run.errors(split)
-        if found is not None:
-            group = groups.setdefault(name, {size: [] for size in SIZES})
-            for size in SIZES:
-                count = found.objects[size]
-                group[size].append(100 * found.missed[size] / count if count else math.nan)
-    return compare_bars(groups, unit=f"% of objects on {split}", title="Missed objects by size")
 
 
 def text_of(value: float | None, digits: int = 1) -> str:
