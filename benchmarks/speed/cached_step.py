@@ -30,18 +30,18 @@ from ltd_step import CLASSES, truth, write
 
 import skystill
 from skystill.distillation.cache import TeacherCache, layout_of, pack
-from skystill.distillation.ltd import paper
+from skystill.distillation.ltd import ccd, tasd
 from skystill.distillation.methods import make_method
 
 PAIR = ("gfl_lite2", "gfl_mnv3s")
 SHARES = {"early": 0.0, "late": 0.7}
 BATCHES = 6  # in the cache
 PARTS = {
-    "ccd": (paper.LTD, "_calibrate"),
-    "pairing": (paper, "same_grid"),
-    "regions": (paper, "find_regions"),
-    "sem": (paper, "semantic_loss"),
-    "loc": (paper, "localization_loss"),
+    "ccd": (ccd.CCD, "forward"),
+    "pairing": (tasd, "same_grid"),
+    "regions": (tasd, "find_regions"),
+    "sem": (tasd, "semantic_loss"),
+    "loc": (tasd, "localization_loss"),
     "read": (TeacherCache, "read"),
 }
 

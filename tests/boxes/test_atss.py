@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from skystill.boxes.atss import atss, inside_any, valuable_region
+from skystill.boxes.atss import atss, atss_batch, inside_any, valuable_region, valuable_regions
 from skystill.boxes.obb import hbb_to_obb, inside_rotated, le90, pairwise_rotated_diou, rotated_iou
 
 Box = list[float]
@@ -145,6 +145,28 @@ def test_a_contested_place_goes_to_the_larger_iou(cells: Callable[..., Tensor]) 
     exact, loose = [32.0, 32.0, 48.0, 48.0], [31.0, 30.0, 50.0, 49.0]
     for boxes, winner in (([exact, loose], 0), ([loose, exact], 1)):
         assert atss(places, (16,), torch.tensor(boxes)).object[2 * 4 + 2] == winner
+
+
+@some
+@given(seeds, st.lists(st.integers(0, 5), min_size=1, max_size=4), st.booleans())
+def test_images_of_a_batch_are_assigned_as_each_alone(
+    cells: Callable[..., Tensor], seed: int, amounts: list[int], oriented: bool
+) -> None:
+    levels = (64, 16, 4)
+    places = torch.cat([cells(64, stride) for stride in (8, 16, 32)])
+    boxes = [random_boxes(seed + image, amount) for image, amount in enumerate(amounts)]
+    for one in boxes:
+        if len(one):
+            one[0] = torch.tensor([22.9, 22.5, 24.9, 23.9])  # a lost one: no place's centre lies in it
+    if oriented:
+        boxes = [hbb_to_obb(one) for one in boxes]
+    together = atss_batch(places, levels, boxes)
+    rings = valuable_regions(places, boxes, together)
+    for one, found, ring in zip(boxes, together, rings, strict=True):
+        alone = atss(places, levels, one)
+        assert found.object.equal(alone.object)
+        torch.testing.assert_close(found.threshold, alone.threshold)
+        assert ring.equal(valuable_region(places, one, alone))
 
 
 def test_no_objects_no_places_taken(cells: Callable[..., Tensor]) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
-from skystill.boxes.atss import atss, inside_any
+from skystill.boxes.atss import atss_batch, inside_any
 from skystill.boxes.gaussian import kld_loss
 from skystill.boxes.hbb import paired_iou
 from skystill.boxes.obb import paired_rotated_iou
@@ -97,9 +97,10 @@ def _positives(dense: Dense, targets: list[Targets], topk: int) -> tuple[Tensor,
     objects."""
     images, places, boxes, labels, valid = [], [], [], [], []
     centre = (dense.places[:, :2] + dense.places[:, 2:]) / 2
-    for b, target in enumerate(targets):
-        counted = target.counted()
-        owner = atss(dense.places, dense.levels, counted.boxes, topk).object
+    every = [target.counted() for target in targets]
+    assignments = atss_batch(dense.places, dense.levels, [counted.boxes for counted in every], topk)
+    for b, (target, counted, assignment) in enumerate(zip(targets, every, assignments, strict=True)):
+        owner = assignment.object
         place = (owner >= 0).nonzero().flatten()
         images.append(torch.full_like(place, b))
         places.append(place)

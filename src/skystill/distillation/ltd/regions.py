@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from skystill.boxes.atss import atss, inside_any, valuable_region
+from skystill.boxes.atss import atss_batch, inside_any, valuable_regions
 from skystill.boxes.hbb import scaled
 from skystill.structures import Dense, Targets
 
@@ -46,17 +46,13 @@ def find_regions(
     places, levels = dense_t.places, dense_t.levels
     centre = (places[:, :2] + places[:, 2:]) / 2
     certain = dense_t.best() >= sure
-    positives, rings, cores = [], [], []
-    for target in targets:
-        boxes = target.counted().boxes
-        assignment = atss(places, levels, boxes, topk)
-        positives.append(assignment.object >= 0)
-        rings.append(valuable_region(places, boxes, assignment, low) >= 0)
-        cores.append(inside_any(centre, shrink(boxes, core)))
-    positive, ring = torch.stack(positives), torch.stack(rings)
-    peopled = torch.tensor([len(t.counted()) > 0 for t in targets], device=places.device)[:, None]
-    sem = (positive | torch.stack(cores) | certain) & peopled
-    return Regions(positive, ring, sem, positive | ring)
+    boxes = [target.counted().boxes for target in targets]
+    assignments = atss_batch(places, levels, boxes, topk)
+    positive = torch.stack([one.object for one in assignments]) >= 0
+    ring = valuable_regions(places, boxes, assignments, low) >= 0
+    cores = torch.stack([inside_any(centre, shrink(one, core)) for one in boxes])
+    peopled = torch.tensor([len(one) > 0 for one in boxes], device=places.device)[:, None]
+    return Regions(positive, ring, (positive | cores | certain) & peopled, positive | ring)
 
 
 @torch.no_grad()
