@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skystill.distillation.maps import (
+    Shrunk,
     at_common_size,
     columns,
     pearson_distance,
@@ -18,6 +19,17 @@ from skystill.distillation.maps import (
 )
 
 seeds = st.integers(0, 10**6)
+
+
+@pytest.mark.parametrize("sizes", [[(8, 12), (4, 6), (2, 3)], [(5, 7), (4, 6), (3, 3)], [(16, 24), (1, 1)]])
+def test_levels_are_averaged_down_in_steps_as_at_once(sizes: list[tuple[int, int]]) -> None:
+    levels = [draw(0, 2, 3, 16, 24), draw(1, 2, 5, 8, 12)]
+    shrunk = Shrunk(levels)
+    for level, x in enumerate(levels):
+        for size in sizes:
+            if size <= x.shape[2:]:
+                torch.testing.assert_close(shrunk.to(level, size), resize_down(x, size))
+                assert shrunk.to(level, size) is shrunk.to(level, size)
 
 
 def draw(seed: int, *shape: int) -> torch.Tensor:

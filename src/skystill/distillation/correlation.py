@@ -27,20 +27,27 @@ class Seen:
 
     def __init__(self, features: Tensor) -> None:
         self.features = features
+        self._maps: dict[nn.Conv2d, Tensor] = {}
         self._adapted: dict[nn.Conv2d, Tensor] = {}
         self._totals: dict[nn.Conv2d, Tensor] = {}
+
+    def maps(self, phi: nn.Conv2d) -> Tensor:
+        """(B, C_t, P): phi's maps without its bias."""
+        if phi not in self._maps:
+            self._maps[phi] = phi.weight.flatten(1) @ self.features
+        return self._maps[phi]
 
     def adapted(self, phi: nn.Conv2d) -> Tensor:
         """(B, C_t, P): phi's maps, standardised."""
         if phi not in self._adapted:
-            maps = phi.weight.flatten(1) @ self.features
+            maps = self.maps(phi)
             self._adapted[phi] = standardise(maps if phi.bias is None else maps + phi.bias[:, None])
         return self._adapted[phi]
 
     def total(self, phi: nn.Conv2d) -> Tensor:
         """(B, C_t): log sum_p exp of phi's maps, without its bias, which no share of a cell depends on."""
         if phi not in self._totals:
-            self._totals[phi] = (phi.weight.flatten(1) @ self.features).mT.logsumexp(1)  # cells in rows, as they lie
+            self._totals[phi] = self.maps(phi).mT.logsumexp(1)  # cells in rows, as they lie
         return self._totals[phi]
 
     @cached_property

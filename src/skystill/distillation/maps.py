@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,6 +22,26 @@ def resize_down(x: Tensor, size: tuple[int, int]) -> Tensor:
     if (step[0] * size[0], step[1] * size[1]) == tuple(x.shape[2:]):
         return F.avg_pool2d(x, step)  # the same means, faster
     return F.adaptive_avg_pool2d(x, size)
+
+
+class Shrunk:
+    """Levels (B, C, H, W) averaged down to several sizes: a mean of means where one size divides another."""
+
+    def __init__(self, levels: Sequence[Tensor]) -> None:
+        self._made: list[dict[tuple[int, int], Tensor]] = [{(x.shape[2], x.shape[3]): x.float()} for x in levels]
+
+    def to(self, level: int, size: tuple[int, int]) -> Tensor:
+        """That level at `size`, as `resize_down` makes it of the whole map."""
+        made = self._made[level]
+        if size not in made:
+            whole = next(iter(made))
+            nested = [one for one in made if _divides(one, whole) and _divides(size, one)]
+            made[size] = resize_down(made[min(nested, default=whole)], size)
+        return made[size]
+
+
+def _divides(small: tuple[int, int], large: tuple[int, int]) -> bool:
+    return large[0] % small[0] == large[1] % small[1] == 0
 
 
 def sample_places(cells: int, batch: int, most: int, device: torch.device) -> Tensor | None:

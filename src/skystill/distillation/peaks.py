@@ -25,9 +25,11 @@ class Peaks:
     """The distributions of a teacher level's maps (B, C_t, P), which serve every student level."""
 
     def __init__(self, maps: Tensor) -> None:
-        log_shares = maps.mT.log_softmax(1)  # cells in rows, as those of channels-last maps lie
-        shares = log_shares.exp()
-        self.shares, self.entropy = shares.mT, -(shares * log_shares).sum(1)
+        rows = maps.mT  # cells in rows, as those of channels-last maps lie
+        shares = rows.softmax(1)
+        # log sum_p exp, by the cell that is strongest: its share is never near 0.
+        total = rows.amax(1) - shares.amax(1).log()
+        self.shares, self.entropy = shares.mT, total - (shares * rows).sum(1)
 
     def distance(self, phi: nn.Conv2d, seen: Seen) -> Tensor:
         """(B,) `peaks_distance` of phi's maps: they meet the teacher's in a sum that needs no maps, and on their own

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from skystill.distillation.adapters import adapter
 from skystill.distillation.correlation import Seen, distance_through
-from skystill.distillation.maps import columns, pearson_distance, resize_down, sample_places, smaller, standardise
+from skystill.distillation.maps import Shrunk, columns, pearson_distance, sample_places, smaller, standardise
 from skystill.distillation.peaks import Peaks, peaks_distance
 from skystill.structures import Knowledge
 
@@ -47,13 +47,15 @@ def cross_distances(
     def sampled(size: tuple[int, int]) -> Tensor | None:
         return sample_places(size[0] * size[1], batch, places, device)
 
+    smaller_s, smaller_t = Shrunk(pyramid_s), Shrunk(pyramid_t)
+
     @cache
     def seen(level: int, size: tuple[int, int]) -> Seen:
-        return Seen(columns(resize_down(pyramid_s[level].float(), size), sampled(size)))
+        return Seen(columns(smaller_s.to(level, size), sampled(size)))
 
     @cache
     def wanted(level: int, size: tuple[int, int]) -> Tensor:
-        return standardise(columns(resize_down(pyramid_t[level].float(), size), sampled(size)))
+        return standardise(columns(smaller_t.to(level, size), sampled(size)))
 
     @cache
     def strong(level: int, size: tuple[int, int]) -> Peaks:
