@@ -106,6 +106,14 @@ def test_pictures_are_written_for_each_image(any_size: Path, photos: Path, tmp_p
     assert [p.name for p in (tmp_path / "bare").iterdir()] == ["detections.json"]
 
 
+def test_what_an_earlier_run_left_is_told(any_size: Path, photos: Path, tmp_path: Path) -> None:
+    assert predict(any_size, photos, tmp_path, SCORE, dota=True).older == []
+    fewer = predict(any_size, photos / "0.png", tmp_path, 0.1234567)
+    assert fewer.older == [f"3 more pictures in {tmp_path / 'pictures'}", str(tmp_path / "dota")]
+    assert fewer.lines()[2:] == [f"{what}: of an earlier run" for what in fewer.older]
+    assert "objects that score 0.1235 or more" in fewer.lines()[0]
+
+
 def test_a_second_run_does_not_take_the_pictures_of_the_first(
     any_size: Path, tmp_path: Path, make_images: Callable[[Path, list[tuple[int, int]]], Path]
 ) -> None:
@@ -276,7 +284,7 @@ def test_the_command_tells_what_it_did(
     cli.predict(any_size, str(photos), tmp_path / "out", score=SCORE, batch=2)
     said = capsys.readouterr().out
     found = result(tmp_path / "out")["detections"]
-    assert f"4 images, {len(found)} objects that score {SCORE:.2f} or more: " in said
+    assert f"4 images, {len(found)} objects that score {SCORE:.4g} or more: " in said
     assert f"{sum(r['category'] == 'ship' for r in found)} ship" in said
     assert "images/s to detect" in said
     assert "and 4 pictures in" in said

@@ -30,12 +30,13 @@ _SCORE = 0.3  # for weights that were never validated
 
 @dataclass(slots=True)
 class Summary:
-    """What a run did. score: detections were kept from it on. skipped: unreadable images. seconds: all in all;
-    detecting: of the network and NMS alone."""
+    """What a run did. score: detections were kept from it on. skipped: unreadable images. older: what lies beside the
+    new files and is of an earlier run. seconds: all in all; detecting: of the network and NMS alone."""
 
     score: float = 0.0
     images: int = 0
     skipped: list[str] = field(default_factory=list)
+    older: list[str] = field(default_factory=list)
     objects: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     detecting: float = 0.0
@@ -46,9 +47,10 @@ class Summary:
         skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
         rate, pace = self.images / self.detecting, self.images / self.seconds
         return [
-            f"{self.images} images{skipped}, {self.objects.total()} objects that score {self.score:.2f} or more"
+            f"{self.images} images{skipped}, {self.objects.total()} objects that score {self.score:.4g} or more"
             + (f": {counts}" if counts else ""),
             f"{rate:.1f} images/s to detect, {pace:.1f} with reading and writing",
+            *(f"{what}: of an earlier run" for what in self.older),
         ]
 
 
@@ -118,6 +120,7 @@ def predict(
     _write(out / "detections.json", _to_json(report).encode())
     if dota:
         write_dota(report["detections"], detector.classes, detector.kind, out / "dota")
+    summary.older = _older(out, set(pictures.values()) if draw else set(), dota)
     summary.seconds = time.perf_counter() - start
     return summary
 
@@ -240,6 +243,14 @@ def _write(path: Path, data: bytes) -> None:
 
 def _unwritable(path: Path, error: OSError) -> DataError:
     return DataError(f"{path}: cannot be written ({error.strerror}). Choose another folder with --out.")
+
+
+def _older(out: Path, pictures: set[Path], dota: bool) -> list[str]:
+    """What an earlier run left in `out`, which nothing overwrites."""
+    folder = out / "pictures"
+    left = [path for path in folder.rglob("*.jpg") if path.relative_to(folder) not in pictures]
+    found = [f"{len(left)} more pictures in {folder}"] if left else []
+    return [*found, *([str(out / "dota")] if not dota and (out / "dota").is_dir() else [])]
 
 
 def _picture_names(paths: list[Path], root: Path) -> dict[Path, Path]:
