@@ -157,7 +157,7 @@ def test_an_enlarged_teachers_queries_are_told_in_the_students_pixels() -> None:
 def test_who_cannot_be_compared_is_told(make_knowledge: MakeKnowledge) -> None:
     queries = Knowledge((), (), queries=Queries(torch.zeros(1, 1, 2), torch.zeros(1, 1, 4)))
     for student, teacher, word in (
-        (make_knowledge(1), Knowledge((), ()), "teacher's predictions are unknown"),
+        (make_knowledge(1), Knowledge((), ()), "teacher's predictions teach nothing here"),
         (Knowledge((), ()), make_knowledge(1), "not its head"),
         (queries, make_knowledge(1), "set predictor"),
     ):

@@ -138,7 +138,7 @@ def test_without_proposals_there_is_nothing_to_say(make_dense: MakeDense) -> Non
 
 
 def test_a_teacher_without_predictions_is_told(make_dense: MakeDense) -> None:
-    with pytest.raises(ConfigError, match="teacher's predictions are unknown") as caught:
+    with pytest.raises(ConfigError, match="teacher's predictions teach nothing here") as caught:
         on_proposals(two_stage(make_dense(1), [torch.zeros(1, 4)] * 2), Knowledge((), ()))
     assert "\n" not in str(caught.value)
 

@@ -52,7 +52,7 @@ def items_of(knowledge: Knowledge, classes: int) -> list[Items]:
     if knowledge.detections is not None:
         return [_of_detections(found, classes) for found in knowledge.detections]
     raise ConfigError(
-        "the teacher's predictions are unknown: skystill knows layers of it but not its head. "
+        "the teacher's predictions teach nothing here: its features alone are known, or its boxes are of another kind. "
         "Use a method that compares features, e.g. pkd, or ltd with sem 0 and loc 0."
     )
 

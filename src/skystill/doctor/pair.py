@@ -15,9 +15,12 @@ def examine_pair(patient: Patient) -> Iterator[Finding]:
     """What agrees, how levels and predictions are matched, and what each teacher may speak of."""
     seen, told = patient.shapes
     student = patient.student
-    agreed = f"{len(student.classes)} classes, {student.kind} boxes, {student.in_chans} bands agree"
-    said = f"{agreed}{_heard(patient)}; {_levels(seen, told)}"
-    if patient.hearings[0].mute:
+    mute = patient.hearings[0].mute
+    kind = "" if mute else f" {student.kind} boxes,"
+    said = (
+        f"{len(student.classes)} classes,{kind} {student.in_chans} bands agree{_heard(patient)}; {_levels(seen, told)}"
+    )
+    if mute:
         yield Finding("pair", "yellow", f"{said}; of its upright boxes nothing is taught, its features alone teach")
         return
     if met := meeting(seen, told):

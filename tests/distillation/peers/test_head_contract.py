@@ -105,7 +105,7 @@ def test_saturated_predictions_stay_finite(make_knowledge: MakeKnowledge, two_im
 def test_pairs_without_a_common_grid_are_refused(make_knowledge: MakeKnowledge, name: str) -> None:
     plain, coarse = make_knowledge(1, strides=(8, 16)), make_knowledge(2, strides=(32,))
     for student, teacher, message in (
-        (plain, replace(plain, dense=None), "knows layers of it but not its head"),
+        (plain, replace(plain, dense=None), "its features alone are known"),
         (plain, coarse, "none in common"),
     ):
         with pytest.raises(ConfigError, match=message) as caught:
