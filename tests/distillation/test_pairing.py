@@ -53,7 +53,7 @@ def test_grids_that_do_not_meet_are_told(make_knowledge: MakeKnowledge) -> None:
     for teacher, message in (
         (make_knowledge(2, side=128, strides=(64, 128)), "none in common"),
         (make_knowledge(2, side=128), "same input size"),
-        (replace(make_knowledge(2), dense=None), "layers of it but not its head"),
+        (replace(make_knowledge(2), dense=None), "its features alone are known"),
     ):
         with pytest.raises(ConfigError, match=message) as caught:
             same_grid(student, teacher)

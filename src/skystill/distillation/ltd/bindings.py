@@ -5,7 +5,8 @@ explicit  u_i = l2norm(W_q^i [GAP(s_i); GMP(s_i)]), v_j = l2norm(W_k^j [GAP(t_j)
           L = mean_b 1/L_s sum_ij alpha_ij d_ij
 implicit  the gates of the cross-layer fusion, after which LIC calibrates each level: L = 1/L_s sum_i d(LIC(f_i), t_i)
 
-and ours, measured: alpha from the distances d themselves, see `relatedness`. For d see distances.py.
+and ours, measured: alpha from the distances d themselves, see `relatedness`. For d see distances.py, and finds.py for
+weights of the levels other than 1/L_s.
 
 The logits of alpha are bounded by gamma on purpose: the loss is linear in alpha, and free logits collapse onto the
 easiest level.
@@ -77,9 +78,10 @@ class MeasuredBinding(CrossDistances):
         return relatedness(distances, self.gap, self.tau, self.rho), distances
 
 
-def bound(alpha: Tensor, distances: Tensor) -> Tensor:
-    """mean_b 1/L_s sum_i sum_j alpha_ij d_ij, both (B, L_s, L_t)."""
-    return (alpha * distances).sum(2).mean()
+def bound(alpha: Tensor, distances: Tensor, weights: Tensor | None = None) -> Tensor:
+    """mean_b sum_i w_i sum_j alpha_ij d_ij, both (B, L_s, L_t). weights: w (B, L_s); 1/L_s for all when None."""
+    levels = (alpha * distances).sum(2)
+    return levels.mean() if weights is None else (weights * levels).sum(1).mean()
 
 
 def relatedness(distances: Tensor, gap: Tensor, tau: float, rho: float) -> Tensor:
@@ -117,14 +119,14 @@ class ImplicitBinding(nn.Module):
         self.lic = nn.ModuleList(calibrate(width, teacher.pyramid[j].shape[1]) for j in self.partner)
 
     def forward(self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...]) -> Tensor:
-        """Mean over student levels of d(LIC(f_i), t_j(i)), a scalar."""
+        """(B, L_s): d(LIC(f_i), t_j(i)) of each student level i."""
         terms = []
         for f, lic, j in zip(self.fusion(pyramid_s), self.lic, self.partner, strict=True):
             size = smaller(f, pyramid_t[j])
             places = sample_places(size[0] * size[1], len(f), self.places, f.device)
             calibrated, wanted = lic(resize_down(f, size), places), columns(resize_down(pyramid_t[j], size), places)
-            terms.append(distance(calibrated, wanted, self.peaks).mean())
-        return torch.stack(terms).mean()
+            terms.append(distance(calibrated, wanted, self.peaks))
+        return torch.stack(terms, 1)
 
 
 def gate_lesson(alpha: Tensor, beta: Tensor, partner: list[int]) -> Tensor:

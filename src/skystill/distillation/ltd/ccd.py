@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skystill.distillation.ltd.bindings import ExplicitBinding, ImplicitBinding, MeasuredBinding, bound, gate_lesson
+from skystill.distillation.ltd.finds import finds_by_level, level_weights
 from skystill.distillation.ltd.lic import LIC, Pointwise
 from skystill.distillation.schedule import fade_out, warm_up
 from skystill.errors import ConfigError
@@ -40,6 +42,7 @@ class CCD(nn.Module):
         fade: tuple[float, float],
         warmup: float,
         peaks: float,
+        finds: float,
     ) -> None:
         super().__init__()
         if binding not in get_args(Binding):
@@ -47,6 +50,7 @@ class CCD(nn.Module):
         self.binding, self.weight, self.fade, self.warmup = binding, weight, fade, warmup
         self.width, self.places, self.peaks = width, places, peaks
         self.gamma, self.rho, self.dim, self.tau_bind = gamma, rho, dim, tau_bind
+        self.finds = finds
         self.implicit: ImplicitBinding | None = None
         self.cross: ExplicitBinding | MeasuredBinding | None = None
         self.bindings: dict[str, Tensor] = {}
@@ -61,15 +65,18 @@ class CCD(nn.Module):
         if self.binding in ("explicit", "both"):
             self.cross = ExplicitBinding(student, teacher, self.places, self.dim, self.gamma, self.rho, self.peaks)
 
-    def forward(
-        self, pyramid_s: tuple[Tensor, ...], pyramid_t: tuple[Tensor, ...], progress: float
-    ) -> dict[str, Tensor]:
+    def forward(self, student: Knowledge, teacher: Knowledge, progress: float) -> dict[str, Tensor]:
         """Weighted terms of two pyramids, levels (B, C, H, W). progress: how much of the training is done, 0..1."""
         self.bindings = {}
+        pyramid_s, pyramid_t = student.pyramid, teacher.pyramid
         weight = self.weight * warm_up(progress, self.warmup)
+        finds = finds_by_level(teacher) if self.finds else None
         loss = beta = pyramid_s[0].new_zeros(())
         if self.implicit is not None:
-            loss = self.implicit(pyramid_s, pyramid_t)
+            distances = self.implicit(pyramid_s, pyramid_t)
+            partners = F.one_hot(torch.tensor(self.implicit.partner, device=loss.device), len(pyramid_t))
+            weights = level_weights(partners.expand(len(distances), -1, -1).to(distances), finds, self.finds)
+            loss = (weights * distances).sum(1).mean()
             beta = self.implicit.fusion.beta()
             self.bindings["beta"] = beta.detach()
         if self.cross is None:
@@ -79,7 +86,7 @@ class CCD(nn.Module):
             return {"ccd": weight * loss, "gates": _idle(self.cross)}
         alpha, distances = self.cross(pyramid_s, pyramid_t)
         self.bindings["alpha"] = alpha.detach()
-        terms = {"ccd": weight * (loss + share * bound(alpha, distances))}
+        terms = {"ccd": weight * (loss + share * bound(alpha, distances, level_weights(alpha, finds, self.finds)))}
         if self.binding == "both":
             assert self.implicit is not None
             lesson = gate_lesson(alpha.mean(0).detach(), beta.mean(0), self.implicit.partner)

@@ -21,7 +21,8 @@ class LTD(Method):
     fade: between these shares of it the explicit binding of "both" fades out.
     width, places: see ImplicitBinding. gamma, rho, dim, tau_bind: see bindings.py. core, sure, low: see regions.py.
     background: weight of L_sem outside R_sem. tau_loc: L_loc's T. peaks: share of each distance that is measured where
-    channels are strong, see peaks.py.
+    channels are strong, see peaks.py. finds: share of a level's weight that goes by what the teacher finds there, see
+    finds.py.
 
     Returns the terms "ccd", "gates" (binding "both"), "sem" and "loc". Of a two-stage student the last two teach the
     first stage, and "roi_sem" and "roi_loc" the second, on the student's proposals. Of a set predictor they teach the
@@ -49,6 +50,7 @@ class LTD(Method):
         tau_loc: float = 10.0,
         regions: RegionsOf = "disentangled",
         peaks: float = 0.0,
+        finds: float = 0.0,
     ) -> None:
         super().__init__()
         self.ccd = CCD(
@@ -63,6 +65,7 @@ class LTD(Method):
             fade=fade,
             warmup=warmup,
             peaks=peaks,
+            finds=finds,
         )
         self.tasd = TASD(sem, loc, core, sure, low, background, tau_loc, regions)
 
@@ -79,7 +82,7 @@ class LTD(Method):
 
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
         """See Method."""
-        calibrated = self.ccd(student.pyramid, teacher.pyramid, self.progress) if self.features else {}
+        calibrated = self.ccd(student, teacher, self.progress) if self.features else {}
         return calibrated | self.tasd(student, teacher, targets)
 
     def bindings(self) -> dict[str, Tensor]:

@@ -2,8 +2,8 @@
 
 Against `paper`: a binding that is measured (`relatedness` in bindings.py) in the place of LIC, so that no module of
 training alone learns what the student should; four times as many cells, for background is most of what there is to be
-told apart; half of the distance where channels are strong (peaks.py); TASD at a smaller weight, with L_sem outside
-R_sem as well.
+told apart; half of the distance where channels are strong (peaks.py); levels that count by what the teacher finds there
+(finds.py); TASD at a smaller weight, with L_sem outside R_sem as well.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class LTDPlus(LTD):
         background: float = 1.0,
         tau_loc: float = 10.0,
         peaks: float = 0.5,
+        finds: float = 1.0,
     ) -> None:
         super().__init__(
             "related",
@@ -45,4 +46,5 @@ class LTDPlus(LTD):
             background=background,
             tau_loc=tau_loc,
             peaks=peaks,
+            finds=finds,
         )
