@@ -70,8 +70,8 @@ def link(path: Path) -> Path:
 def across(paths: list[Path]) -> str:
     """One row a pair: how `ltd_plus` does where the student, or the teacher, is of another family."""
     lines = [
-        "Other families, test split of HIT-UAV, the student alone and taught on the same schedule, by `ltd_plus` before",
-        "its levels counted by what the teacher finds there (`finds` 0):",
+        "Other families, test split of HIT-UAV, the student alone and taught on the same schedule, by `ltd_plus`",
+        "before its levels counted by what the teacher finds there (`finds` 0):",
         "",
         "| teacher -> student | seeds | teacher | alone | with `ltd_plus` | AP gain | 95% over seeds |",
         "|---|--:|--:|--:|--:|--:|---|",
