@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import batched_nms, generalized_box_iou
 
-from skystill.boxes.atss import atss
+from skystill.boxes.atss import atss_batch
 from skystill.boxes.nms import oriented_nms
 from skystill.distillation.roles import keep_to
 from skystill.distillation.views import NOTHING, as_sigmoid, at_anchors, independent
@@ -110,8 +110,9 @@ def at_places(items: Sequence[Items], student: Dense) -> Dense:
         anchors = torch.cat([centre, size, torch.zeros_like(size[:, :1])], 1)
     logits = anchors.new_full((batch, count, classes), NOTHING)
     boxes = anchors.repeat(batch, 1, 1)
-    for image, found in enumerate(items):
-        owner = atss(student.places, student.levels, found.boxes).object
+    assignments = atss_batch(student.places, student.levels, [found.boxes for found in items])
+    for image, (found, assignment) in enumerate(zip(items, assignments, strict=True)):
+        owner = assignment.object
         told = (owner >= 0).nonzero()[:, 0]
         logits[image, told] = found.logits[owner[told]]
         boxes[image, told] = found.boxes[owner[told]]

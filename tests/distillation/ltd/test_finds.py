@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from skystill.distillation.ltd.finds import finds_by_level, level_weights
+from skystill.distillation.ltd.finds import finds_by_level, over_levels
 from skystill.distillation.methods import make_method
 from skystill.structures import Knowledge, Targets
 
@@ -46,13 +46,34 @@ def test_a_teacher_that_tells_no_level_weighs_none(make_knowledge: MakeKnowledge
 
 
 def test_weights_of_levels_over_numbers() -> None:
-    alpha = torch.tensor([[[0.9, 0.1], [0.2, 0.8], [0.0, 1.0]]])
-    finds = torch.tensor([[0.75, 0.25]])
     drawn = [0.9 * 0.75 + 0.1 * 0.25, 0.2 * 0.75 + 0.8 * 0.25, 0.25]
+    levels = torch.eye(3)  # the distance of one level after the other, each in the place of an image
+
+    def weights(found: torch.Tensor | None, share: float) -> list[float]:
+        return [over_levels(level[None], found, share).item() for level in levels]
+
     for share in (0.0, 0.4, 1.0):
         wanted = [(1 - share) / 3 + share * one / sum(drawn) for one in drawn]
-        assert level_weights(alpha, finds, share)[0].tolist() == pytest.approx(wanted)
-    assert level_weights(alpha, None, 1.0)[0].tolist() == pytest.approx([1 / 3] * 3)
+        assert weights(torch.tensor([drawn]), share) == pytest.approx(wanted)
+    assert weights(None, 1.0) == pytest.approx([1 / 3] * 3)
+
+
+def test_what_is_found_reaches_a_student_level_through_alpha(
+    make_knowledge: MakeKnowledge, two_images: list[Targets]
+) -> None:
+    student, teacher = make_knowledge(1), make_knowledge(2)
+    method = make_method("ltd_plus", {"ccd": 2.0, "finds": 0.4, "sem": 0.0, "loc": 0.0, "places": 10**6})
+    method.prepare(student, teacher)
+    term = method(student, teacher, two_images)["ccd"].item()
+    distances = method.ccd.cross.distances(student.pyramid, teacher.pyramid).tolist()  # type: ignore[union-attr]
+    found = finds_by_level(teacher)
+    assert found is not None
+    images = []
+    for alpha, d, finds in zip(method.bindings()["alpha"].tolist(), distances, found.tolist(), strict=True):
+        drawn = [sum(a * f for a, f in zip(row, finds, strict=True)) for row in alpha]
+        levels = [sum(a * x for a, x in zip(*rows, strict=True)) for rows in zip(alpha, d, strict=True)]
+        images.append(sum((0.6 / 3 + 0.4 * w / sum(drawn)) * x for w, x in zip(drawn, levels, strict=True)))
+    assert term == pytest.approx(2.0 * sum(images) / 2, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["ltd", "ltd_plus"])

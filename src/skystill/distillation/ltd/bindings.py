@@ -78,10 +78,9 @@ class MeasuredBinding(CrossDistances):
         return relatedness(distances, self.gap, self.tau, self.rho), distances
 
 
-def bound(alpha: Tensor, distances: Tensor, weights: Tensor | None = None) -> Tensor:
-    """mean_b sum_i w_i sum_j alpha_ij d_ij, both (B, L_s, L_t). weights: w (B, L_s); 1/L_s for all when None."""
-    levels = (alpha * distances).sum(2)
-    return levels.mean() if weights is None else (weights * levels).sum(1).mean()
+def bound(alpha: Tensor, distances: Tensor) -> Tensor:
+    """mean_b 1/L_s sum_i sum_j alpha_ij d_ij, both (B, L_s, L_t)."""
+    return (alpha * distances).sum(2).mean()
 
 
 def relatedness(distances: Tensor, gap: Tensor, tau: float, rho: float) -> Tensor:

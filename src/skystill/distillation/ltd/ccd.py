@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skystill.distillation.ltd.bindings import ExplicitBinding, ImplicitBinding, MeasuredBinding, bound, gate_lesson
-from skystill.distillation.ltd.finds import finds_by_level, level_weights
+from skystill.distillation.ltd.bindings import ExplicitBinding, ImplicitBinding, MeasuredBinding, gate_lesson
+from skystill.distillation.ltd.finds import finds_by_level, over_levels
 from skystill.distillation.ltd.lic import LIC, Pointwise
 from skystill.distillation.schedule import fade_out, warm_up
 from skystill.errors import ConfigError
@@ -74,9 +73,8 @@ class CCD(nn.Module):
         loss = beta = pyramid_s[0].new_zeros(())
         if self.implicit is not None:
             distances = self.implicit(pyramid_s, pyramid_t)
-            partners = F.one_hot(torch.tensor(self.implicit.partner, device=loss.device), len(pyramid_t))
-            weights = level_weights(partners.expand(len(distances), -1, -1).to(distances), finds, self.finds)
-            loss = (weights * distances).sum(1).mean()
+            found = None if finds is None else torch.stack([finds[:, j] for j in self.implicit.partner], 1)
+            loss = over_levels(distances, found, self.finds)
             beta = self.implicit.fusion.beta()
             self.bindings["beta"] = beta.detach()
         if self.cross is None:
@@ -86,7 +84,8 @@ class CCD(nn.Module):
             return {"ccd": weight * loss, "gates": _idle(self.cross)}
         alpha, distances = self.cross(pyramid_s, pyramid_t)
         self.bindings["alpha"] = alpha.detach()
-        terms = {"ccd": weight * (loss + share * bound(alpha, distances, level_weights(alpha, finds, self.finds)))}
+        found = None if finds is None else (alpha.detach() * finds[:, None]).sum(2)
+        terms = {"ccd": weight * (loss + share * over_levels((alpha * distances).sum(2), found, self.finds))}
         if self.binding == "both":
             assert self.implicit is not None
             lesson = gate_lesson(alpha.mean(0).detach(), beta.mean(0), self.implicit.partner)

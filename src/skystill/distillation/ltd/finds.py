@@ -32,14 +32,14 @@ def finds_by_level(teacher: Knowledge) -> Tensor | None:
     return torch.where(total > 0, scores / total.clamp(min=LEAST), 1 / scores.shape[1])
 
 
-def level_weights(alpha: Tensor, finds: Tensor | None, share: float) -> Tensor:
-    """(B, L_s) how much each student level counts, which sums to 1 in an image. alpha: (B, L_s, L_t) from where it
-    learns.
+def over_levels(distances: Tensor, found: Tensor | None, share: float) -> Tensor:
+    """mean_b sum_i w_i d_i, a scalar, of the student levels' distances d (B, L_s).
 
-    w_i = (1 - share) / L_s + share * sum_j alpha_ij finds_j / sum_ij alpha_ij finds_j
+    w_i = (1 - share) / L_s + share * found_i / sum_i found_i; 1 / L_s where `found` is None. found: (B, L_s) shares of
+    what the teacher finds at the levels that each student level learns from, such as sum_j alpha_ij finds_j.
     """
-    even = alpha.new_full(alpha.shape[:2], 1 / alpha.shape[1])
-    if finds is None or share == 0:
-        return even
-    weight = (alpha.detach() * finds[:, None]).sum(2)
-    return torch.lerp(even, weight / weight.sum(1, keepdim=True).clamp(min=1e-6), share)
+    if found is None:
+        return distances.mean()
+    even = torch.full_like(distances, 1 / distances.shape[1])
+    weights = torch.lerp(even, found / found.sum(1, keepdim=True).clamp(min=1e-6), share)
+    return (weights * distances).sum(1).mean()
