@@ -140,7 +140,9 @@ def test_near_infrared_that_the_file_calls_alpha_stays_where_it_is_asked_for(mak
 
 
 def test_truth_of_another_size_is_refused(make: Make, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a\.png has 100 x 60 pixels, truth of a says 200 x 60"):
+    with pytest.raises(
+        DataError, match=r"truth of a: image a\.png is 100 x 60 pixels, but its annotation says 200 x 60"
+    ):
         list(tile([make(np.zeros((0, 4)), width=200)], tmp_path / "out", 50))
 
 

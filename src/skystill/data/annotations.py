@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from skystill.errors import DataError
 from skystill.kinds import BoxKind
 
 
@@ -40,6 +41,14 @@ class Record:
     def place(self, index: int) -> str:
         """Where an object was read, for messages."""
         return f"{self.source} {self.names[index] if self.names else f'box {index}'}"
+
+    def check_size(self, width: int, height: int) -> None:
+        """Raises DataError where the image has other pixels than were annotated: its boxes would lie elsewhere."""
+        if self.width and (self.width, self.height) != (width, height):
+            raise DataError(
+                f"{self.source or self.image}: image {self.image.name} is {width} x {height} pixels, but its "
+                f"annotation says {self.width} x {self.height}. Use the image that was annotated or mend the size."
+            )
 
     def take(self, rows: NDArray[np.int64]) -> Record:
         """The record with these of its objects."""

@@ -152,12 +152,7 @@ class DetectionDataset(Dataset[Sample]):
     def _read(self, index: int) -> Tensor:
         record = self._records[index]
         image = read_image(record.image, self.white, self.bands)
-        height, width = image.shape[-2:]
-        if record.width and (height, width) != (record.height, record.width):
-            raise DataError(
-                f"{record.source or record.image}: image {record.image.name} is {width} x {height} pixels, but its "
-                f"annotation says {record.width} x {record.height}. Use the image that was annotated or mend the size."
-            )
+        record.check_size(width=image.shape[-1], height=image.shape[-2])
         # Fewer bands mean less to augment; more of them wait until the end.
         return to_bands(image, self.bands, record.image.name) if image.shape[0] > self.bands else image
 

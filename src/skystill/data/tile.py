@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -66,26 +65,15 @@ def tile(
     Errors: DataError for an image that is not to be read, or of other size than its record says. Names: `check_names`.
     """
     for record in records:
-        pixels = _pixels(record, bands)
+        pixels = read_pixels(record.image, bands)
         rows, columns = pixels.shape[-2:]
+        record.check_size(width=columns, height=rows)
         for top, left, height, width in windows(rows, columns, size, overlap):
             shown = _shown(record, top, left, height, width)
             if empty or not shown.ignore.all():
                 path = folder / f"{record.image.stem}__{left}_{top}"
                 shown.image = write_pixels(path, pixels[:, top : top + height, left : left + width])
                 yield shown
-
-
-def _pixels(record: Record, bands: int | None) -> NDArray[Any]:
-    """(C, H, W), as large as the record says."""
-    pixels = read_pixels(record.image, bands)
-    height, width = pixels.shape[-2:]
-    if record.width and (record.width, record.height) != (width, height):
-        raise DataError(
-            f"image {record.image} has {width} x {height} pixels, {record.source or 'its annotation'} says "
-            f"{record.width} x {record.height}. Correct the one that is wrong."
-        )
-    return pixels
 
 
 def _shown(record: Record, top: int, left: int, height: int, width: int) -> Record:

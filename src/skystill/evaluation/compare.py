@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FIGURES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_s": "AP S", "ap_m": "AP M", "ap_l": "AP L"}
+NAMES = {"name": "run", "method": "method", "seed": "seed"}
+COST = {"step_s": ("s/step", 3), "peak_mb": ("MiB", 0)}  # head and digits
 SHORT = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")  # errors.KINDS as TIDE's plots name them
 
 
@@ -27,44 +29,52 @@ def compare_table(runs: Sequence[Run], split: str = "test") -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    names = [escape(str(run.metrics["name"])) for run in runs]
-    shared = names[0] if len(set(names)) == 1 else None
-    title = f"{shared}, {split} split" if shared else f"{split} split"
+    named, figures, cost = _named(runs), _figures(runs, split), _cost(runs)
+    title = f"{split} split"
+    if len(set(named["run"])) == 1:
+        title = f"{escape(named.pop('run')[0])}, {title}"
     table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    placed = any(run.place for run in runs)
-    for name in [*([] if shared else ["run"]), "method", "seed", *(["in"] if placed else [])]:
-        table.add_column(name, no_wrap=name in ("method", "seed"), overflow="fold")
-    for name in (*FIGURES.values(), "s/step", "MiB"):
-        table.add_column(name, justify="right")
+    for head in named:
+        table.add_column(head, no_wrap=head in ("method", "seed"), overflow="fold")
+    for head in (*figures, *cost):
+        table.add_column(head, justify="right")
     comparable = len(runs) > 1 and not other_images(runs, split)
-    best = {name: max((run.figure(name, split) for run in runs), default=math.nan, key=ranked) for name in FIGURES}
-    for name, run in zip(names, runs, strict=True):
-        cells = [] if shared else [name]
-        cells += [escape(str(run.metrics["method"])), str(run.metrics["seed"])]
-        cells += [escape(run.place)] if placed else []
-        for key in FIGURES:
-            value = run.figure(key, split)
-            text = text_of(value)
-            cells.append(f"[bold]{text}[/]" if comparable and value == best[key] else text)
-        rest = [text_of(run.metrics.get("step_s", math.nan), 3), text_of(run.metrics.get("peak_mb", math.nan), 0)]
-        table.add_row(*cells, *rest)
+    best = {head: max(values, default=math.nan, key=ranked) for head, values in figures.items()}
+    for row in range(len(runs)):
+        cells = [escape(texts[row]) for texts in named.values()]
+        for head, values in figures.items():
+            text = text_of(values[row])
+            cells.append(f"[bold]{text}[/]" if comparable and values[row] == best[head] else text)
+        table.add_row(*cells, *(texts[row] for texts in cost.values()))
     return table
 
 
 def compare_markdown(runs: Sequence[Run], split: str = "test") -> str:
     """The same table as Markdown."""
-    placed = any(run.place for run in runs)
-    names = ["run", "method", "seed", *(["in"] if placed else [])]
-    head = [*names, *FIGURES.values(), "s/step", "MiB"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(names) + "--:|" * (len(head) - len(names))]
-    for run in runs:
-        m = run.metrics
-        cells = [text_of(run.figure(name, split)) for name in FIGURES]
-        cells += [text_of(m.get("step_s", math.nan), 3), text_of(m.get("peak_mb", math.nan), 0)]
-        named = [str(m["name"]), str(m["method"]), str(m["seed"]), *([run.place] if placed else [])]
-        lines.append("| " + " | ".join([*named, *cells]) + " |")
+    named, figures = _named(runs), _figures(runs, split)
+    columns = named | {head: [text_of(value) for value in values] for head, values in figures.items()} | _cost(runs)
+    head = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(named) + "--:|" * (len(columns) - len(named))]
+    rows = ["| " + " | ".join(row) + " |" for row in zip(*columns.values(), strict=True)]
     said = other_images(runs, split)
-    return "\n".join([*lines, *(["", said] if said else [])]) + "\n"
+    return "\n".join([*head, *rows, *(["", said] if said else [])]) + "\n"
+
+
+def _named(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Columns that say which run a row is; a place only where names do not tell runs apart."""
+    columns = {head: [str(run.metrics[key]) for run in runs] for key, head in NAMES.items()}
+    return columns | ({"in": [run.place for run in runs]} if any(run.place for run in runs) else {})
+
+
+def _figures(runs: Sequence[Run], split: str) -> dict[str, list[float]]:
+    """Columns of COCO's figures."""
+    return {head: [run.figure(key, split) for run in runs] for key, head in FIGURES.items()}
+
+
+def _cost(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Columns of what a training step took."""
+    return {
+        head: [text_of(run.metrics.get(key, math.nan), digits) for run in runs] for key, (head, digits) in COST.items()
+    }
 
 
 def compare_plot(runs: Sequence[Run], split: str = "test") -> Figure:
