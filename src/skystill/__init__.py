@@ -23,7 +23,9 @@ _HOME = {
     "save": "skystill.detectors.weights",
     "wrap": "skystill.detectors.wrap",
     "Distiller": "skystill.distillation.distiller",
+    "Role": "skystill.distillation.roles",
     "LTD": "skystill.distillation.ltd",
+    "SkystillError": "skystill.errors",
 }
 
 __all__ = [
@@ -35,6 +37,8 @@ __all__ = [
     "Knowledge",
     "Output",
     "Queries",
+    "Role",
+    "SkystillError",
     "Targets",
     "create",
     "load",
@@ -48,6 +52,8 @@ if TYPE_CHECKING:
     from skystill.detectors.wrap import wrap
     from skystill.distillation.distiller import Distiller
     from skystill.distillation.ltd import LTD
+    from skystill.distillation.roles import Role
+    from skystill.errors import SkystillError
     from skystill.structures import Dense, Detections, Knowledge, Output, Queries, Targets
 
 

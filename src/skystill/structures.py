@@ -16,6 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from skystill.errors import DataError
+
 Activation = Literal["sigmoid", "softmax"]
 
 
@@ -28,6 +30,7 @@ class Targets:
     key: (view, index) of the data set that showed the image so, where there is one; a teacher cache goes by it.
     labelled: False for an image that nobody looked at; no boxes then says nothing. told: what a predictions file says
     was found in this image, moved with the truth; None where no such file teaches.
+    Errors: DataError for other shapes or kinds.
     """
 
     boxes: Tensor
@@ -39,16 +42,22 @@ class Targets:
     told: Detections | None = None
 
     def __post_init__(self) -> None:
+        of = f" of image {self.name!r}" if self.name else ""
+        for what, part in (("boxes", self.boxes), ("labels", self.labels), ("ignore flags", self.ignore)):
+            if not isinstance(part, Tensor):
+                raise DataError(
+                    f"the {what}{of} are a {type(part).__name__}; give a tensor, e.g. torch.as_tensor(...)."
+                )
         m = len(self.boxes)
         if self.boxes.ndim != 2 or self.boxes.shape[1] not in (4, 5):
-            raise ValueError(f"boxes must be (M, 4) or (M, 5), not {tuple(self.boxes.shape)}")
+            raise DataError(f"the boxes{of} are {tuple(self.boxes.shape)}; give (M, 4) or (M, 5).")
         if self.labels.is_floating_point() and len(self.labels):
-            raise ValueError(f"labels are {self.labels.dtype} in image {self.name!r}; give whole numbers")
+            raise DataError(f"the labels{of} are {self.labels.dtype}; give whole numbers.")
         if len(self.labels) != m:
-            raise ValueError(f"{m} boxes but {len(self.labels)} labels in image {self.name!r}")
+            raise DataError(f"{m} boxes but {len(self.labels)} labels{of}; give each box one.")
         if len(self.ignore) != m:
             if len(self.ignore):
-                raise ValueError(f"{m} boxes but {len(self.ignore)} ignore flags in image {self.name!r}")
+                raise DataError(f"{m} boxes but {len(self.ignore)} ignore flags{of}; give each box one, or none.")
             object.__setattr__(self, "ignore", torch.zeros(m, dtype=torch.bool, device=self.boxes.device))
 
     def __len__(self) -> int:

@@ -1,14 +1,24 @@
 """What would train on nonsense without an error is refused in one line."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import skystill
-from skystill.detectors.checks import check_found, check_images, check_range, check_sides, check_targets, class_names
+from skystill.detectors.checks import (
+    check_found,
+    check_images,
+    check_pixels,
+    check_range,
+    check_sides,
+    check_targets,
+    class_names,
+)
 from skystill.errors import ConfigError, SkystillError
 from skystill.structures import Detections, Targets
 
@@ -30,7 +40,14 @@ def truth(*boxes: Sequence[float], labels: Sequence[int] | None = None, name: st
 
 @pytest.mark.parametrize(
     ("classes", "words"),
-    [("ship", "is 'ship'"), ((), "is ()"), (["a", "b", "a"], "names 'a' twice"), ([0, 1], "is [0, 1]")],
+    [
+        ("ship", "is 'ship'"),
+        ((), "is ()"),
+        (["a", "b", "a"], "names 'a' twice"),
+        ([0, 1], "is [0, 1]"),
+        (2, "is 2"),
+        ({0: "a", 1: "b"}, "is a dict. Give its names alone"),
+    ],
 )
 def test_names_of_classes(classes: Any, words: str) -> None:
     assert words in refused(lambda: class_names(classes))
@@ -88,8 +105,52 @@ def test_truth_that_does_not_fit(targets: list[Any], kind: Any, words: str) -> N
 def test_truth_that_fits() -> None:
     check_targets([truth(UPRIGHT, labels=[1]), Targets.empty()], 2, CLASSES, "hbb")
     check_targets([truth(ORIENTED), Targets.empty(columns=4)], 2, CLASSES, "obb")
-    with pytest.raises(ValueError, match="give whole numbers"):
-        Targets(torch.tensor([UPRIGHT]), torch.tensor([0.0]))
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ((torch.tensor([UPRIGHT]), torch.tensor([0.0])), "the labels of image 'a.png' are torch.float32"),
+        ((torch.tensor([UPRIGHT]), torch.tensor([0, 1])), "1 boxes but 2 labels"),
+        ((torch.tensor([UPRIGHT]), [0]), "the labels of image 'a.png' are a list; give a tensor"),
+        ((torch.tensor([UPRIGHT]).numpy(), torch.tensor([0])), "boxes of image 'a.png' are a ndarray; give a tensor"),
+        ((torch.tensor([UPRIGHT[:3]]), torch.tensor([0])), "are (1, 3); give (M, 4) or (M, 5)"),
+        ((torch.tensor([UPRIGHT]), torch.tensor([0]), torch.zeros(2, dtype=torch.bool)), "1 boxes but 2 ignore flags"),
+    ],
+)
+def test_what_is_no_truth_at_all(parts: tuple[Any, ...], words: str) -> None:
+    assert words in refused(lambda: Targets(*parts, name="a.png"))
+
+
+def test_boxes_as_shares_of_the_image_are_told_from_pixels() -> None:
+    shares = truth([0.1, 0.2, 0.4, 0.5], [0.5, 0.5, 1.0, 0.9])
+    assert "all 2 boxes lie within one pixel" in refused(lambda: check_pixels([Targets.empty(), shares]))
+    check_pixels([shares, truth(UPRIGHT)])
+    check_pixels([truth([0.0, 0.0, 0.5, 0.9])])  # a sliver at the edge of a crop
+    check_pixels([Targets.empty()])
+
+
+def test_images_that_do_not_meet_the_weights(make_gfl: Any) -> None:
+    detector = make_gfl()
+    for images, words in (
+        (np.zeros((1, 3, 64, 64)), "the images are a ndarray; give a tensor"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.float64), "are torch.float64 and the detector's weights torch.float32"),
+        (torch.zeros(1, 3, 64, 64, device="meta"), "the images are on meta, the detector on cpu"),
+    ):
+        assert words in refused(partial(detector.check, images))
+        assert words in refused(partial(detector.predict, images))
+    with torch.autocast("cpu", torch.bfloat16):
+        detector.check(torch.zeros(1, 3, 64, 64, dtype=torch.bfloat16))
+
+
+def test_predicting_moves_nothing_in_a_detector_that_trains(make_gfl: Any) -> None:
+    detector = make_gfl().train()
+    frozen = next(m for m in detector.modules() if isinstance(m, nn.BatchNorm2d)).eval()
+    before = {name: value.clone() for name, value in detector.state_dict().items()}
+    detector.predict(torch.rand(2, 3, 64, 64))
+    assert detector.training
+    assert not frozen.training
+    assert all(value.equal(before[name]) for name, value in detector.state_dict().items())
 
 
 def found(

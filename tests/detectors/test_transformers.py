@@ -163,6 +163,7 @@ def test_refusals_are_one_line(make_model: Callable[..., nn.Module], tmp_path: P
     for call, word in (
         (lambda: skystill.wrap(model, ["ship"]), "num_labels=1"),
         (lambda: skystill.wrap(own, ["ship", "plane", "car"]), "another order: plane, ship, car"),
+        (lambda: skystill.wrap(own, ["boat", "jet", "car"]), "labels are others: plane, ship, car. Give these"),
         (lambda: skystill.wrap(yolos, ["ship"]), "none of the detectors"),
         (lambda: skystill.wrap(model, ["a", "b", "c"], kind="obb"), "upright"),
         (lambda: create("hf_detr_r50", ("a",), base="huge"), "huge"),

@@ -170,3 +170,22 @@ def test_create_overrides_parts_of_a_preset() -> None:
 def test_create_tells_what_it_does_not_know(preset: str, overrides: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         create(preset, ["ship"], **overrides)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("own.pt", "such files can run code"),
+        ("fcos.pth", "such files can run code"),
+        ("y.onnx", "an exported detector has no layers to train"),
+        ("saved", "is a folder. A model that transformers saved so"),
+        ("run", "is the folder of a run. Give student.safetensors in it"),
+    ],
+)
+def test_what_other_tools_wrote_is_told_its_way_in(name: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "student.safetensors").touch()
+    with pytest.raises(WeightsError, match=words) as caught:
+        load(tmp_path / name)
+    assert "\n" not in str(caught.value)

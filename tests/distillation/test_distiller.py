@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,7 +17,7 @@ from skystill.distillation.distiller import Distiller, inherit, pad_together
 from skystill.distillation.ltd import LTD, LTDPlus, LTDReleased
 from skystill.distillation.method import Method
 from skystill.distillation.roles import Role
-from skystill.errors import ConfigError
+from skystill.errors import ConfigError, DataError
 from skystill.structures import Knowledge, Targets
 
 MakeGFL = Callable[..., GFL]
@@ -422,3 +424,45 @@ def test_a_teacher_of_upright_boxes_teaches_an_oriented_student_by_its_features_
     losses = distiller(images, two_turned_images)
     assert float(losses["ccd"].detach()) > 0
     steps(distiller, images, two_turned_images)
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        ([np.zeros((3, 64, 64))], "an image is a ndarray"),
+        (np.zeros((2, 3, 64, 64)), "an image is a ndarray"),
+        ([torch.rand(3, 64, 64), torch.rand(1, 64, 64)], "not alike: 1 bands of torch.float32 on cpu and 3 bands"),
+        ([torch.rand(3, 64, 64, dtype=torch.float64)] * 2, "torch.float64 and the detector's weights torch.float32"),
+    ],
+)
+def test_images_of_another_kind_are_refused(
+    make_gfl: MakeGFL, two_images: list[Targets], images: Any, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Distiller(make_gfl(0), make_gfl(1), "pkd")(images, two_images)
+
+
+def test_boxes_as_shares_are_refused_at_the_first_step(make_gfl: MakeGFL, images: Tensor) -> None:
+    shares = Targets(torch.tensor([[0.1, 0.1, 0.5, 0.5], [0.2, 0.2, 0.9, 0.9]]), torch.tensor([0, 0]))
+    with pytest.raises(DataError, match="shares of the image"):
+        Distiller(make_gfl(0), make_gfl(1), "pkd")(images, [shares, shares])
+
+
+def test_settings_that_mean_nothing_are_refused(make_gfl: MakeGFL) -> None:
+    for scale in (0, -1.0):
+        with pytest.raises(ConfigError, match="teacher_scale is"):
+            Distiller(make_gfl(0), make_gfl(1), "pkd", teacher_scale=scale)
+    with pytest.raises(ConfigError, match=r"a role is a dict; give skystill\.Role"):
+        Distiller(make_gfl(0), make_gfl(1), "pkd", roles=[{"share": 2.0}])  # type: ignore[list-item]
+
+
+def test_one_that_pads_small_images_inside_meets_the_other_from_its_own_size_on() -> None:
+    """SSD300 needs 300 px: the shapes are taken, and images are, from there on."""
+    student, teacher = create("tv_ssd300", ["a", "b"]), create("gfl_mnv3s_050", ["a", "b"])
+    truth = [Targets(torch.tensor([[10.0, 10, 60, 70]]), torch.tensor([1]))]
+    distiller = Distiller(student, teacher, LTD())
+    with pytest.raises(ConfigError, match="256 x 256 px, and one of the pair pads them inside to 300"):
+        distiller(torch.rand(1, 3, 256, 256), truth)
+    losses = distiller(torch.rand(1, 3, 320, 320), truth)
+    assert {"ccd", "sem", "loc"} <= set(losses)
+    assert all(value.isfinite() for value in losses.values())

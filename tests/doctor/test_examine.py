@@ -21,12 +21,12 @@ Make = Callable[..., Recipe]
 
 
 def teacher(path: Path, classes: tuple[str, ...] = CLASSES, notes: dict | None = None, **overrides) -> str:
-    """An untrained detector, larger than the student."""
+    """A detector that is larger than the student and guesses: it finds something, and nothing right."""
     torch.manual_seed(11)
     wide = {"neck_channels": 24, "head_channels": 24, "head_depth": 1} | overrides
-    return str(
-        save(create("gfl_mnv3s_050", classes, **wide), path / f"teacher{len(list(path.iterdir()))}.safetensors", notes)
-    )
+    detector = create("gfl_mnv3s_050", classes, **wide)
+    torch.nn.init.constant_(detector.get_parameter("head.cls.bias"), -2.0)
+    return str(save(detector, path / f"teacher{len(list(path.iterdir()))}.safetensors", notes))
 
 
 @pytest.fixture
@@ -44,6 +44,20 @@ def recipe(tmp_path: Path) -> Recipe:
 
 def by_check(recipe: Recipe) -> dict[str, Finding]:
     return {finding.check: finding for finding in examine(recipe)}
+
+
+def test_an_untrained_teacher_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    weights = str(save(create("gfl_mnv3s_050", CLASSES, neck_channels=24), tmp_path / "fresh.safetensors"))
+    found = by_check(replace(recipe, teacher=TeacherConfig([weights])))
+    assert found["accuracy"].state == "red"
+    assert "finds nothing at all" in found["accuracy"].says
+
+
+def test_an_accelerator_that_is_not_there_is_refused(recipe: Recipe) -> None:
+    recipe.trainer.accelerator = "foo"
+    found = by_check(recipe)
+    assert list(found) == ["recipe"]
+    assert "the trainer cannot be made" in found["recipe"].says
 
 
 def test_every_look_is_told(recipe: Recipe) -> None:

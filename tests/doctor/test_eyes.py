@@ -4,6 +4,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -30,7 +31,6 @@ class Picky:
         return self
 
     def predict(self, images: Tensor, how: Selection) -> list[Detections]:
-        assert how.score < 0.05
         boxes = BOXES * self.scale if self.likes(images) else BOXES[:0]
         return [Detections(boxes, torch.ones(len(boxes)), torch.zeros(len(boxes), dtype=torch.int64))]
 
@@ -80,6 +80,40 @@ def test_the_form_that_fits_is_told(likes: Callable[[Tensor], bool], name: str) 
     assert f"AP50 0.0 on bands as they come in 0..1, 100.0 with {name}" in found.says
 
 
+@pytest.mark.parametrize(
+    ("straight", "reverse", "state"),
+    [
+        (72.3, 87.8, "red"),  # not 1.25 times as good, but less than half of what was missing is left
+        (41.7, 60.7, "red"),
+        (6.0, 9.5, "red"),
+        (60.0, 66.0, "yellow"),
+        (60.0, 62.9, "green"),
+    ],
+)
+def test_a_form_that_is_ahead_is_never_said_to_fit_less(
+    straight: float, reverse: float, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eyes, "see", lambda patient, number, few, change: Sight(0.0, reverse, 99))
+    said = eyes.taste(patient(Picky(bool)), 0, Sight(0.0, straight, 99), batches())
+    assert said.state == state
+    assert f"{straight:.1f}" in said.says
+    assert f"{reverse:.1f}" in said.says
+
+
+@pytest.mark.parametrize(
+    ("matrix", "calls"),
+    [
+        ([[1, 9, 0, 0], [8, 2, 0, 5], [0, 0, 9, 0], [3, 3, 3, 0]], {"ship": "boat", "boat": "ship"}),
+        ([[0, 9, 0, 0], [0, 0, 9, 0], [9, 0, 0, 0], [0, 0, 0, 0]], {"ship": "boat", "boat": "plane", "plane": "ship"}),
+        ([[1, 9, 0, 0], [2, 8, 0, 0], [0, 0, 9, 0], [0, 0, 0, 0]], {}),  # ships look like boats to it: confused
+        ([[0, 2, 0, 0], [2, 0, 0, 0], [0, 0, 9, 0], [0, 0, 0, 0]], {}),  # too few to say
+        ([[9, 0, 0, 9], [0, 9, 0, 9], [0, 0, 9, 0], [9, 9, 9, 0]], {}),
+    ],
+)
+def test_classes_that_go_by_one_anothers_names(matrix: list[list[int]], calls: dict[str, str]) -> None:
+    assert eyes.misnamed(np.array(matrix), ("ship", "boat", "plane")) == calls
+
+
 def test_a_teacher_that_does_not_mind_is_left_alone() -> None:
     teacher = Picky(lambda x: True)
     whole = patient(teacher)
@@ -117,6 +151,9 @@ def test_boxes_of_an_enlarged_image_are_told_in_the_images_pixels() -> None:
         (Sight(2.0, 6.0, 9), None, "yellow", "little to teach"),
         (Sight(0.0, 0.0, 0), 44.0, "yellow", "no object"),
         (Sight(0.0, 0.0, 9, 0), None, "red", "finds nothing at all"),
+        (Sight(0.1, 0.4, 20), None, "red", "hardly anything right. Is it trained"),
+        (Sight(0.1, 0.4, 19), None, "yellow", "little to teach"),
+        (Sight(30.0, 50.0, 9, 9, {"ship": "boat", "boat": "ship"}), None, "red", "it calls ship boat, boat ship. Give"),
     ],
 )
 def test_accuracy(sight: Sight, noted: float | None, state: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:

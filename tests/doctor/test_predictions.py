@@ -54,3 +54,14 @@ def test_boxes_are_held_against_the_truth_of_labelled_images(shift: float, state
 def test_without_objects_nothing_is_judged() -> None:
     said = predictions.accuracy(patient(found(0), objects=0), 0, TEACHER)
     assert (said.state, "was not judged" in said.says) == ("yellow", True)
+
+
+def test_scores_that_are_none_are_told() -> None:
+    silent = Detections(BOXES, torch.full((2,), 0.01), torch.zeros(2, dtype=torch.int64))
+    said = predictions.accuracy(patient(silent, silent), 0, TEACHER)
+    assert (said.state, "no detection scores 0.05 or more" in said.says) == ("red", True)
+
+
+def test_boxes_that_are_nowhere_right_in_many_images_are_refused() -> None:
+    said = predictions.accuracy(patient(*[found(25.0)] * 10), 0, TEACHER)
+    assert (said.state, "hardly anything right. Are its boxes" in said.says) == ("red", True)

@@ -181,6 +181,9 @@ def _open_session(source: str | Path | bytes, name: str, threads: int) -> Any:
 def _read_header(session: Any, name: str) -> dict[str, Any]:
     metadata = session.get_modelmeta().custom_metadata_map
     if HEADER_KEY not in metadata:
-        raise WeightsError(f"{name}: has no skystill header, so its classes are unknown. Use `skystill export`.")
+        raise WeightsError(
+            f"{name}: has no skystill header, so its classes and outputs are unknown. `skystill export` writes one; a "
+            "model from elsewhere teaches as a function (skystill.wrap) or by a predictions file."
+        )
     header: dict[str, Any] = json.loads(metadata[HEADER_KEY])
     return header

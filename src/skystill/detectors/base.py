@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from skystill.boxes.nms import Selection, select_batch
-from skystill.detectors.checks import check_images, check_targets
+from skystill.detectors.checks import check_images, check_targets, check_weights
+from skystill.detectors.modes import evaluating
 from skystill.kinds import BoxKind
 from skystill.structures import Detections, HeadView, Output, Targets
 
@@ -19,7 +20,8 @@ class Detector(nn.Module, ABC):
     """A function of a batch that returns what distillation may see.
 
     classes: names in label order. kind: "hbb" or "obb". in_chans: bands of an image. multiple: image sides that
-    `forward` takes must be multiples of it (loaders pad to it). unexportable: why it cannot become an ONNX file; empty
+    `forward` takes must be multiples of it (loaders pad to it). least: a shorter side is padded to it inside, so that
+    maps show more than the image; 0 for none. unexportable: why it cannot become an ONNX file; empty
     where it can. free_size: images of any size look alike to it, and an ONNX file of it may take any multiples. False
     where boxes are shares of the image, so that it sees well only at the size it was trained at.
     """
@@ -31,6 +33,7 @@ class Detector(nn.Module, ABC):
     kind: BoxKind
     in_chans: int
     multiple: int = 32
+    least: int = 0
 
     @abstractmethod
     def forward(self, images: Tensor, targets: list[Targets] | None = None) -> Output:
@@ -45,9 +48,11 @@ class Detector(nn.Module, ABC):
         """Plain values from which `FAMILIES[family]` builds this architecture again."""
 
     def check(self, images: Tensor, targets: Sequence[Targets] | None = None) -> None:
-        """Raises ConfigError for images that are no batch of floats or have other bands, and DataError for truth that
-        does not fit them: a label of no class, a box that ends before it begins."""
+        """Raises ConfigError for images that are no batch of floats, have other bands, or are of another type or place
+        than the weights, and DataError for truth that does not fit them: a label of no class, a box that ends before it
+        begins."""
         check_images(images, self.in_chans)
+        check_weights(images, self)
         if targets is not None:
             check_targets(targets, len(images), self.classes, self.kind)
 
@@ -71,5 +76,6 @@ class Detector(nn.Module, ABC):
 
     @torch.no_grad()
     def predict(self, images: Tensor, how: Selection | None = None) -> list[Detections]:
-        """Detections of each image of (B, C, H, W) in 0..1."""
-        return self.select(*self.raw(images), how)
+        """Detections of each image of (B, C, H, W) in 0..1, in eval mode whatever mode the detector is in."""
+        with evaluating(self):
+            return self.select(*self.raw(images), how)

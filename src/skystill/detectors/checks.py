@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skystill.errors import ConfigError, DataError
 from skystill.kinds import BoxKind
@@ -16,15 +16,26 @@ _FORMS = {"hbb": "(x1, y1, x2, y2) in pixels", "obb": "(cx, cy, w, h, theta) in 
 
 def class_names(classes: Sequence[str]) -> tuple[str, ...]:
     """The names as a tuple. Raises ConfigError for none, a name that stands twice, or one string."""
-    if isinstance(classes, str) or not classes or not all(isinstance(name, str) for name in classes):
-        raise ConfigError(f"classes is {classes!r}. Give a list of names in label order, without background.")
-    if twice := sorted({name for name in classes if list(classes).count(name) > 1}):
-        raise ConfigError(f"classes names {twice[0]!r} twice. Give each name once.")
+    if isinstance(classes, Mapping):
+        raise ConfigError(f"classes is a {type(classes).__name__}. Give its names alone, in label order: a list.")
+    names = [] if isinstance(classes, str) or not isinstance(classes, Iterable) else list(classes)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"classes is {classes!r:.80}. Give a list of names in label order, without background.")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(
+            f"classes names {twice[0]!r} twice. Give each name once; outputs that stand for nothing need names too, "
+            f"such as {twice[0]} 1 and {twice[0]} 2."
+        )
     return tuple(classes)
 
 
 def check_images(images: Tensor, bands: int) -> None:
     """Raises ConfigError for what is no batch (B, C, H, W) of floats with that many bands."""
+    if not isinstance(images, Tensor):
+        raise ConfigError(
+            f"the images are a {type(images).__name__}; give a tensor (B, C, H, W) of floats in 0..1, e.g. "
+            "torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255."
+        )
     if images.ndim != 4 or images.shape[0] == 0:
         raise ConfigError(f"the images are {tuple(images.shape)}; give (B, C, H, W) with at least one image.")
     if not images.is_floating_point():
@@ -32,6 +43,22 @@ def check_images(images: Tensor, bands: int) -> None:
     if images.shape[1] != bands:
         raise ConfigError(
             f"the images have {images.shape[1]} bands but the detector takes {bands}; set data.bands or in_chans."
+        )
+
+
+def check_weights(images: Tensor, detector: nn.Module) -> None:
+    """Raises ConfigError for images of another type or place than the weights, which torch would refuse less clearly.
+
+    Autocast brings types together.
+    """
+    weight = next((p for p in detector.parameters() if p.is_floating_point()), None)
+    if weight is None:
+        return
+    if weight.device != images.device:
+        raise ConfigError(f"the images are on {images.device}, the detector on {weight.device}; move one of them.")
+    if weight.dtype != images.dtype and not torch.is_autocast_enabled(images.device.type):
+        raise ConfigError(
+            f"the images are {images.dtype} and the detector's weights {weight.dtype}; give images.to({weight.dtype})."
         )
 
 
@@ -51,6 +78,16 @@ def check_range(images: Tensor) -> None:
     if not (least >= -0.5 and most <= 2):
         mend = "images / 255" if least >= 0 else "without mean and std, which the detector takes off itself"
         raise ConfigError(f"the images have values of {least:.3g} to {most:.3g}; give them in 0..1, {mend}.")
+
+
+def check_pixels(targets: Sequence[Targets]) -> None:
+    """Raises DataError for truth whose boxes all lie within the first pixel, as shares of the image would."""
+    boxes = torch.cat([target.boxes[:, :4] for target in targets if len(target)] or [torch.zeros(0, 4)])
+    if len(boxes) > 1 and float(boxes.max()) <= 1:
+        raise DataError(
+            f"all {len(boxes)} boxes lie within one pixel, so they are shares of the image. Give them in pixels: "
+            "boxes * torch.tensor([width, height, width, height])."
+        )
 
 
 def check_targets(targets: Sequence[Targets], count: int, classes: Sequence[str], kind: BoxKind) -> None:
@@ -98,6 +135,9 @@ def check_found(found: Sequence[Detections], count: int, classes: Sequence[str],
 
 
 def _check_one(one: Detections, classes: Sequence[str], kind: BoxKind, who: str) -> None:
+    for what, part in (("boxes", one.boxes), ("scores", one.scores), ("labels", one.labels)):
+        if not isinstance(part, Tensor):
+            raise ConfigError(f"{who} gave {what} as a {type(part).__name__}; give a tensor.")
     columns, d = (4 if kind == "hbb" else 5), len(one.boxes)
     if one.boxes.shape[1:] != (columns,):
         raise ConfigError(f"{who} gave boxes {tuple(one.boxes.shape)}; {kind} ones are {_FORMS[kind]}.")

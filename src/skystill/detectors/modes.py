@@ -26,6 +26,18 @@ def training(parts: Sequence[nn.Module], mode: bool) -> Iterator[None]:
 
 
 @contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """The module in eval mode while the block runs, and then every module in it as it was: frozen norms stay frozen."""
+    before = [(one, one.training) for one in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for one, was in before:
+            one.training = was
+
+
+@contextmanager
 def watched(parts: Sequence[nn.Module]) -> Iterator[list[list[Any]]]:
     """What each part gives while the block runs, once for each time it runs. No hook stays, so copies and states of the
     model hold none."""

@@ -64,7 +64,8 @@ def create(preset: str, classes: Sequence[str], backbone_weights: str = "none", 
         raise ConfigError(f"{unknown[0]!r} is no part of a {preset}; its parts are {', '.join(sorted(names))}.")
     architecture = replace(start, **_tuples(overrides))
     detector = FAMILIES[family][0](classes, architecture)
-    load_backbone(detector.get_submodule("backbone"), architecture.backbone, backbone_weights)
+    if backbone_weights != "none":
+        load_backbone(detector.get_submodule("backbone"), architecture.backbone, backbone_weights)
     return detector
 
 
@@ -105,6 +106,8 @@ def save(detector: Detector, path: str | Path, notes: dict[str, Any] | None = No
 def read_header(path: str | Path) -> dict[str, Any]:
     """What a weights file says of itself: family, config, classes, kind, version, notes."""
     path = Path(path)
+    if refusal := _of_others(path):
+        raise WeightsError(f"{path}: {refusal}")
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file. Train one with `skystill train`.")
     try:
@@ -125,6 +128,22 @@ def read_header(path: str | Path) -> dict[str, Any]:
     if header["family"] not in FAMILIES:
         raise WeightsError(f"{path}: detector family {header['family']!r} is unknown; update skystill.")
     return header
+
+
+def _of_others(path: Path) -> str:
+    """What a file or folder of other tools is, and how it comes in; empty for what may be ours."""
+    keep = "skystill.save(skystill.wrap(model, names), 'model.safetensors')"
+    if (path / "student.safetensors").is_file():
+        return "is the folder of a run. Give student.safetensors in it."
+    if path.is_dir():
+        return f"is a folder. A model that transformers saved so: load it there, then {keep}."
+    if path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".pkl"):
+        return f"such files can run code, so skystill opens none. Load the model where it comes from, then {keep}."
+    if path.suffix == ".onnx":
+        return (
+            "an exported detector has no layers to train. It predicts and teaches: `skystill predict`, teacher.weights."
+        )
+    return ""
 
 
 def load(path: str | Path) -> Detector:

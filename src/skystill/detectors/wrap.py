@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 
 from torch import nn
 
@@ -50,16 +51,17 @@ def wrap(
         raise ConfigError(f"this {type(model).__name__} is a skystill detector already. Use it as it is.")
     class_names(classes)
     if not isinstance(model, nn.Module):
-        if not callable(model) or features is not None:
-            raise ConfigError(
-                f"a {type(model).__name__} is no torch.nn.Module, so it has no layers. Give the module, or a function "
-                "from images (B, C, H, W) to detections, alone."
-            )
+        if refusal := _no_function(model, features is not None):
+            raise ConfigError(refusal)
         return BlackBox(model, classes, kind, in_chans, multiple or 32)
     if features is not None:
         if predict is None:
             raise ConfigError("features without predict. Give predict=, a function of (model, images) -> [Detections].")
         return GenericDetector(model, classes, features, predict, loss, kind, in_chans, multiple)
+    if type(model).__module__.startswith("torch."):  # DataParallel and its kin, and what torch.compile gives
+        for inner in ("module", "_orig_mod"):
+            if isinstance(getattr(model, inner, None), nn.Module):
+                raise ConfigError(f"a {type(model).__name__} is around the model. Give what is in it: model.{inner}.")
     home = next((home for start, home in FOREIGN.items() if _comes_from(model, start)), None)
     if home is None:
         raise ConfigError(
@@ -70,6 +72,24 @@ def wrap(
         raise ConfigError(f"as skystill knows it, a {type(model).__name__} predicts upright boxes. Leave kind at hbb.")
     detector: Detector = import_module(home).from_model(model, classes)
     return detector
+
+
+def _no_function(model: object, layers: bool) -> str:
+    """Why this is neither a module nor a function that can teach; empty where it can. layers: such are named."""
+    name = getattr(model, "__name__", type(model).__name__)
+    if isinstance(model, str | Path):
+        kind = "A recipe's teacher.weights takes ONNX files" if str(model).endswith(".onnx") else "Load the model first"
+        return f"{model}: a path is no model. {kind}, and skystill.load takes files that skystill wrote."
+    if isinstance(model, type) or str(getattr(model, "__module__", "")).startswith(tuple(FOREIGN)):
+        return f"{name} is what builds a model. Call it, and give what it returns."
+    if not callable(model) and hasattr(model, "predict") and hasattr(model, "classes"):
+        return f"a {name} is no torch.nn.Module. It teaches as a function: wrap(detector.predict, detector.classes)."
+    if not callable(model) or layers:
+        return (
+            f"a {name} is no torch.nn.Module, so it has no layers. Give the module, or a function from images "
+            "(B, C, H, W) to detections, alone."
+        )
+    return ""
 
 
 def _comes_from(model: nn.Module, start: str) -> bool:

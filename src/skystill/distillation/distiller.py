@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from skystill.detectors.base import Detector
 from skystill.detectors.blackbox import BlackBox
-from skystill.detectors.checks import check_range
+from skystill.detectors.checks import check_pixels, check_range
+from skystill.detectors.modes import evaluating
 from skystill.distillation.cache import TeacherCache
 from skystill.distillation.hearing import hearings
 from skystill.distillation.method import Method
@@ -73,6 +74,8 @@ class Distiller(nn.Module):
         method = make_method(method) if isinstance(method, str) else method
         if not isinstance(method, Method):
             raise ConfigError(f"method is {method!r:.80}. Give a method, e.g. skystill.LTD(), or the name of one.")
+        if not teacher_scale > 0:
+            raise ConfigError(f"teacher_scale is {teacher_scale}. Give a number above 0; 1 shows the image as it is.")
         if not self.teachers:
             raise ConfigError("distillation needs at least one teacher; train one with `skystill train`.")
         self.methods = nn.ModuleList(method if n == 0 else deepcopy(method) for n in range(len(self.teachers)))
@@ -89,21 +92,17 @@ class Distiller(nn.Module):
         self._build()
 
     def _build(self) -> None:
-        device = next(self.student.parameters()).device
-        side = -(-_PROBE // self.multiple) * self.multiple
-        probe = torch.zeros(1, self.student.in_chans, side, side, device=device)
-        before = [(module, module.training) for module in self.student.modules()]
-        self.student.eval()
-        with torch.no_grad():
+        weight = next(self.student.parameters())
+        side = -(-max(_PROBE, self.least) // self.multiple) * self.multiple
+        probe = torch.zeros(1, self.student.in_chans, side, side, device=weight.device)
+        with torch.no_grad(), evaluating(self.student):
             seen = self.student(probe).knowledge
             self._two_stage = seen.stages is not None
             for network in self.networks:
-                network.to(device)
+                network.to(weight.device)
             for teacher, hearing, method in zip(self.teachers, self.hearings, self._each(), strict=True):
                 method.prepare(seen, hearing.knowledge(self.ask(teacher, probe)))
-                method.to(device)
-        for module, was_training in before:  # one by one: frozen norms stay in eval
-            module.training = was_training
+                method.to(weight.device)
 
     @property
     def networks(self) -> tuple[Detector, ...]:
@@ -114,6 +113,11 @@ class Distiller(nn.Module):
     def multiple(self) -> int:
         """Image sides that student and teachers take, these at their scale, are multiples of it."""
         return common_multiple(self.student, self.networks, self.teacher_scale)
+
+    @property
+    def least(self) -> int:
+        """The shortest side of an image of which the maps of all show no more than the image."""
+        return max(self.student.least, *(math.ceil(teacher.least / self.teacher_scale) for teacher in self.networks), 0)
 
     def _each(self) -> list[Method]:
         return list(self.methods)  # type: ignore[arg-type]
@@ -175,8 +179,14 @@ class Distiller(nn.Module):
         if not isinstance(images, Tensor):
             images = pad_together(images, self.multiple)
         self.student.check(images, targets)
-        if not self._looked:  # once, since who scales images wrongly does it from the first
+        if min(images.shape[-2:]) < self.least:
+            raise ConfigError(
+                f"the images are {images.shape[3]} x {images.shape[2]} px, and one of the pair pads them inside to "
+                f"{self.least}, so its maps are not the other's. Give sides of {self.least} px or more (data.crop)."
+            )
+        if not self._looked:  # once, since who scales images or boxes wrongly does it from the first
             check_range(images)
+            check_pixels(targets)
             self._looked = True
         # Teachers first: what they need in passing is free again before the student's activations pile up.
         lessons = self._lessons(images, targets)
@@ -273,8 +283,14 @@ def common_multiple(student: Detector, teachers: Sequence[Detector], scale: floa
 
 def pad_together(images: Sequence[Tensor], multiple: int) -> Tensor:
     """(B, C, H, W) of images (C, h, w), zeros at the right and bottom, sides a multiple of `multiple`."""
+    for image in images:
+        if not isinstance(image, Tensor):
+            raise ConfigError(f"an image is a {type(image).__name__}; give tensors (C, H, W) of floats in 0..1.")
     if not images or any(image.ndim != 3 for image in images):
         raise ConfigError("images is a list of (C, H, W), with at least one, or a tensor (B, C, H, W).")
+    if len(kinds := {(image.shape[0], image.dtype, image.device) for image in images}) > 1:
+        said = " and ".join(sorted(f"{bands} bands of {dtype} on {device}" for bands, dtype, device in kinds))
+        raise ConfigError(f"the images of a batch are not alike: {said}.")
     height = -(-max(i.shape[1] for i in images) // multiple) * multiple
     width = -(-max(i.shape[2] for i in images) // multiple) * multiple
     return torch.stack([F.pad(i, (0, width - i.shape[2], 0, height - i.shape[1])) for i in images])

@@ -48,6 +48,10 @@ def hearings(
     """
     if roles and len(roles) != len(teachers):
         raise ConfigError(f"teacher.roles has {len(roles)} roles for {len(teachers)} teachers. Give each one.")
+    if strange := [role for role in roles if not isinstance(role, Role)]:
+        raise ConfigError(
+            f"a role is a {type(strange[0]).__name__}; give skystill.Role(share=..., classes=..., sides=...)."
+        )
     roles = roles or [Role()] * len(teachers)
     classes, kind = student
     total = sum(role.share for role in roles)

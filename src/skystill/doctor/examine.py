@@ -17,6 +17,7 @@ from skystill.doctor.finding import Finding
 from skystill.doctor.patient import Patient
 from skystill.errors import ConfigError, SkystillError
 from skystill.evaluation.cost import count_parameters
+from skystill.training.loop import check_machine
 from skystill.training.recipe import MethodConfig, Recipe
 
 SIMILAR = 1.25  # sides that differ by less than this factor are of a size, as zoom in training makes them
@@ -49,6 +50,7 @@ def examine(recipe: Recipe) -> Iterator[Finding]:
 
 def _recipe(patient: Patient) -> Iterator[Finding]:
     patient.recipe.check()
+    check_machine(patient.recipe.trainer)
     yield from ()
 
 

@@ -7,12 +7,14 @@ something, so nothing fails; it just teaches badly. So the usual variants are tr
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from skystill.boxes.nms import Selection, clip_to_images
@@ -23,14 +25,18 @@ from skystill.distillation.hearing import Hearing
 from skystill.doctor.finding import Finding
 from skystill.doctor.patient import Patient
 from skystill.evaluation.coco import CocoEvaluator
+from skystill.evaluation.confusion import confusion_matrix
 from skystill.structures import Batch, Detections
 from skystill.training.teachers import notes_of
 
 FLOOR = 5.0  # AP below which a teacher has little to teach
-SILENT = 1e-3  # who finds nothing that scores so much predicts nothing
+BLIND, ENOUGH = 0.5, 20  # AP50 below which a teacher is not trained for these images, if so many objects are in them
+SHARE, SEEN = 0.5, 3  # a class goes by another's name if more than this share of at least so many objects does
 SECONDS = 20.0  # that all looks with all variants may take
 MOST, LEAST = 48, 4  # images of the sample
-MARGIN, FACTOR = 3.0, 1.25  # another input fits when its AP50 is ahead by this much, and by this factor
+# Another input may fit when its AP50 is ahead by this much, and does when it is so many times that of this one, or
+# lacks at most so much of what this one lacks.
+MARGIN, FACTOR, LACK = 3.0, 1.25, 0.8
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 Change = Callable[[Tensor], Tensor]
@@ -38,13 +44,14 @@ Change = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Sight:
-    """AP and AP50 on a sample with that many objects that count; found: how many detections it had there that score at
-    least SILENT, right or wrong."""
+    """AP and AP50 on a sample with that many objects that count; found: how many detections it had there, right or
+    wrong. calls: classes that go by one another's names, such as {"ship": "boat", "boat": "ship"}."""
 
     ap: float
     ap50: float
     objects: int
     found: int = 1
+    calls: Mapping[str, str] = field(default_factory=dict)
 
 
 def accuracy(patient: Patient, number: int, sight: Sight, images: int) -> Finding:
@@ -63,6 +70,13 @@ def accuracy(patient: Patient, number: int, sight: Sight, images: int) -> Findin
     if noted is not None and sight.ap < noted / 2 - MARGIN:
         mend = "These are other images than it knows, or in another form; `skystill evaluate` it on its own data."
         return Finding("accuracy", "red", f"{said}, but it was saved with AP {noted:.1f}. {mend}")
+    if sight.calls:
+        wrong = ", ".join(f"{true} {name}" for true, name in sight.calls.items())
+        names = ", ".join(f"{name}: {true}" for true, name in sight.calls.items())
+        mend = f"Give its classes in the order of its outputs, or say what its names mean: teacher.classes {{{names}}}."
+        return Finding("accuracy", "red", f"{said}; it calls {wrong}. {mend}")
+    if sight.ap50 < BLIND and sight.objects >= ENOUGH:
+        return Finding("accuracy", "red", f"{said}: hardly anything right. Is it trained, and for such images?")
     if sight.ap < FLOOR:
         return Finding("accuracy", "yellow", f"{said}. So weak a teacher has little to teach; train it longer.")
     return Finding("accuracy", "green", said if noted is None else f"{said} (saved with {noted:.1f})")
@@ -91,9 +105,11 @@ def taste(patient: Patient, number: int, sight: Sight, sample: list[Batch]) -> F
         if not torch.equal(change(first), first)  # grey images have no order of bands
     }
     name, best = max(tried.items(), key=lambda item: item[1].ap50)
-    if best.ap50 > max(sight.ap50 + MARGIN, sight.ap50 * FACTOR):
+    if best.ap50 > sight.ap50 + MARGIN:
         said = f"{path}: AP50 {sight.ap50:.1f} on bands as they come in 0..1, {best.ap50:.1f} with {name}"
-        return Finding("input", "red", f"{said}. Change what its first layer gets.")
+        if best.ap50 > sight.ap50 * FACTOR or 100 - best.ap50 < LACK * (100 - sight.ap50):
+            return Finding("input", "red", f"{said}. Change what its first layer gets.")
+        return Finding("input", "yellow", f"{said}. Was it trained on such images?")
     if sight.ap50 < FLOOR:  # blind in every form alike
         said = f"{path}: AP50 {sight.ap50:.1f} on bands as they come in 0..1; next best, {name}: {best.ap50:.1f}"
         return Finding("input", "yellow", f"{said}. So little is found that no form can be told to fit.")
@@ -138,22 +154,42 @@ def _score(
     hearing: Hearing | None = None,
     scale: float = 1.0,
 ) -> Sight:
-    evaluator, count = CocoEvaluator(patient.student.classes, patient.recipe.trainer.max_dets), 0
+    classes, count, seen = patient.student.classes, 0, list[Detections]()
+    evaluator = CocoEvaluator(classes, patient.recipe.trainer.max_dets)
     for batch in sample:
         images = batch.images if change is None else change(batch.images)
         if scale != 1:
             images = F.interpolate(images, scale_factor=scale, mode="bilinear", antialias=True)
-        found = [_shrunk(d, scale) for d in detector.predict(images, Selection(score=SILENT))]
+        found = [_shrunk(d, scale) for d in detector.predict(images, Selection())]
         count += sum(map(len, found))
         found, truth = clip_to_images(found, batch.sizes), batch.targets
         if hearing is not None:
             found, truth = [hearing.detections(d) for d in found], hearing.truth(truth)
-        evaluator.update([d.above(Selection().score) for d in found], truth)
+        evaluator.update(found, truth)
+        seen += found
     objects = sum(len(truth.counted()) for truth in evaluator.targets)
     if objects == 0:
         return Sight(0.0, 0.0, 0, count)
     scores = evaluator.compute()
-    return Sight(scores.ap, scores.ap50, objects, count)
+    calls = misnamed(confusion_matrix(seen, evaluator.targets, classes), classes)
+    return Sight(scores.ap, scores.ap50, objects, count, calls)
+
+
+def misnamed(matrix: NDArray[np.int64], classes: Sequence[str]) -> dict[str, str]:
+    """Classes that go by one another's names in a confusion matrix (K+1, K+1), true ones in rows.
+
+    One that is often taken for another is no such case: the other is called by its own name then.
+    """
+    named = matrix[:-1, :-1]
+    calls = {
+        true: int(row.argmax())
+        for true, row in enumerate(named)
+        if row.sum() >= SEEN and row.argmax() != true and row.max() > SHARE * row.sum()
+    }
+    while outside := [true for true, name in calls.items() if name not in calls]:
+        for true in outside:
+            del calls[true]
+    return {classes[true]: classes[name] for true, name in calls.items()}
 
 
 def _one(patient: Patient, index: int) -> Batch:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from skystill.data.module import DataModule
 from skystill.errors import ConfigError
 from skystill.training.callbacks import EMA, EarlierRows, EpochLine, LastEpochValidates
 from skystill.training.folder import LAST
-from skystill.training.recipe import Recipe
+from skystill.training.recipe import Recipe, TrainerConfig
 from skystill.training.task import Task
 
 
@@ -37,14 +39,9 @@ def make_trainer(recipe: Recipe, folder: Path, callbacks: list[Callback]) -> pl.
         folder / LAST.parent, filename=LAST.stem, save_on_train_epoch_end=True, enable_version_counter=False
     )
     shows_bar = config.progress and sys.stdout.isatty()
-    several = config.devices not in (1, "1") and config.strategy == "auto"
-    try:
+    with _refusals(config):
         trainer = pl.Trainer(
-            accelerator=config.accelerator,
-            devices=config.devices,
-            # A term of weight 0, or a batch without objects, leaves weights without gradient, which plain ddp refuses.
-            strategy="ddp_find_unused_parameters_true" if several else config.strategy,
-            precision=config.precision,
+            **_machine(config),
             max_epochs=config.epochs,
             gradient_clip_val=config.clip or None,
             accumulate_grad_batches=config.accumulate,
@@ -65,14 +62,45 @@ def make_trainer(recipe: Recipe, folder: Path, callbacks: list[Callback]) -> pl.
             log_every_n_steps=10,
             default_root_dir=folder,
         )
+    _check_precision(trainer, config)
+    return trainer
+
+
+def check_machine(config: TrainerConfig) -> None:
+    """Raises ConfigError where Lightning refuses this accelerator, these devices or this precision here."""
+    with _refusals(config):
+        trainer = pl.Trainer(**_machine(config), logger=False, enable_checkpointing=False, enable_model_summary=False)
+    _check_precision(trainer, config)
+
+
+def _machine(config: TrainerConfig) -> dict[str, Any]:
+    """What of the Trainer's options the machine must bear."""
+    several = config.devices not in (1, "1") and config.strategy == "auto"
+    # A term of weight 0, or a batch without objects, leaves weights without gradient, which plain ddp refuses.
+    strategy = "ddp_find_unused_parameters_true" if several else config.strategy
+    return {
+        "accelerator": config.accelerator,
+        "devices": config.devices,
+        "strategy": strategy,
+        "precision": config.precision,
+    }
+
+
+@contextmanager
+def _refusals(config: TrainerConfig) -> Iterator[None]:
+    """Lightning's errors as ours."""
+    try:
+        yield
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         wants_gpu = config.accelerator in ("gpu", "cuda") and not torch.cuda.is_available()
         mend = " There is no GPU here: --trainer.accelerator cpu trains without." if wants_gpu else ""
         said = " ".join(str(error).split())
         raise ConfigError(f"the trainer cannot be made: {said}{mend}") from error
+
+
+def _check_precision(trainer: pl.Trainer, config: TrainerConfig) -> None:
     if trainer.precision != config.precision:  # Lightning's silent choice where a processor lacks half precision
         raise ConfigError(f"{config.precision} needs a GPU. Give --trainer.precision {trainer.precision} or 32-true.")
-    return trainer
 
 
 class Interrupted(KeyboardInterrupt):

@@ -61,6 +61,11 @@ class TorchvisionDetector(Detector):
         return asdict(self._architecture())
 
     def _offset(self, outputs: int) -> int:
+        if named := [name for name in self.classes if name.strip("_").lower() == "background"]:
+            rest = ", ".join(name for name in self.classes if name not in named)
+            raise ConfigError(
+                f"classes names the background, {named[0]!r}, which torchvision counts by itself. Give {rest}."
+            )
         if outputs == len(self.classes) + 1:
             return 1
         if outputs == len(self.classes) and not self.needs_background:

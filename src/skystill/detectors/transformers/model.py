@@ -188,7 +188,7 @@ def _kind(model: nn.Module) -> str:
 
 
 def _check_classes(config: Any, classes: tuple[str, ...]) -> None:
-    """Refuses another number of classes, and the same names in another order; names what the library left nameless."""
+    """Refuses another number of classes, and other names than the model has; names what the library left nameless."""
     if config.num_labels != len(classes):
         raise ConfigError(
             f"{len(classes)} classes do not fit a model of {config.num_labels} labels. Build it with "
@@ -198,8 +198,11 @@ def _check_classes(config: Any, classes: tuple[str, ...]) -> None:
     if own == [f"LABEL_{i}" for i in range(len(own))]:
         config.id2label = dict(enumerate(classes))
         config.label2id = {name: i for i, name in enumerate(classes)}
-    elif own != list(classes) and sorted(own) == sorted(classes):
-        raise ConfigError(f"the model's labels are in another order: {', '.join(own)}. Give classes in that order.")
+    elif own != list(classes):
+        what = "in another order" if sorted(own) == sorted(classes) else "others"
+        raise ConfigError(
+            f"the model's labels are {what}: {', '.join(own):.200}. Give these, or set model.config.id2label first."
+        )
 
 
 def _label(target: Targets, size: torch.Size) -> dict[str, Tensor]:
