@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -27,7 +28,7 @@ if label == "bad": print("skystill: no such teacher."); sys.exit(2)
 if label == "nan": print("skystill: epoch 0, step 1: loss term giou is nan"); sys.exit(3)
 if label == "slow": time.sleep(60)
 time.sleep(0.2)
-(folder / "metrics.json").write_text(json.dumps({"started": time.time()}))
+(folder / "metrics.json").write_text(json.dumps({"started": time.time(), "epochs": 99}))
 """
 
 
@@ -68,10 +69,24 @@ def test_runs_what_is_missing_by_the_users_own_command(tmp_path: Path, stand_in:
     assert "2 of 3 runs are there already" in said
 
 
+def test_one_of_which_no_whole_checkpoint_is_left_begins_anew(tmp_path: Path, stand_in: list[list[str]]) -> None:
+    jobs = make(tmp_path)
+    (jobs[0].folder / LAST).parent.mkdir(parents=True)
+    (jobs[0].folder / LAST).write_bytes(b"PK\x03\x04 and no end")
+    run_jobs(jobs, 1, lambda line: None)
+    assert "--resume" not in stand_in[0]
+    assert not (jobs[0].folder / LAST).exists()
+    (jobs[0].folder / "metrics.json").write_text("{")  # damaged since
+    stand_in.clear()
+    run_jobs(jobs, 1, lambda line: None)
+    assert len(stand_in) == 1
+
+
 def test_a_run_that_was_cut_off_goes_on(tmp_path: Path, stand_in: list[list[str]]) -> None:
     jobs = make(tmp_path)
     (jobs[0].folder / LAST).parent.mkdir(parents=True)
-    (jobs[0].folder / LAST).touch()
+    with ZipFile(jobs[0].folder / LAST, "w") as checkpoint:
+        checkpoint.writestr("data.pkl", "")
     run_jobs(jobs, 1, lambda line: None)
     assert stand_in[0][-1] == "--resume"
 
@@ -94,7 +109,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path: Path, stand_in
             said.append(line)
             if line.startswith("pkd, seed 0: done"):  # the others end: one had finished its run, one was killed
                 jobs[0].folder.mkdir()
-                (jobs[0].folder / "metrics.json").write_text("{}")
+                (jobs[0].folder / "metrics.json").write_text('{"epochs": 99}')
                 fcntl.flock(log, fcntl.LOCK_UN)
                 fcntl.flock(other, fcntl.LOCK_UN)
 

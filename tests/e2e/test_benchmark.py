@@ -28,7 +28,7 @@ def test_methods_and_seeds_are_compared_and_the_command_can_be_repeated(
     variants = tmp_path / "variants.yaml"
     variants.write_text("two at once: [pkd, {name: bckd, weight: 2}]\n")
     words = ["benchmark", str(recipe), "--variants", str(variants), "--teacher_recipe", str(teacher)]
-    words += ["--seeds", "0", "1", "--out", str(tmp_path / "out"), "--jobs", "2"]
+    words += ["--no_doctor", "--seeds", "0", "1", "--out", str(tmp_path / "out"), "--jobs", "2"]
     assert main(words) == 0
     said = capfd.readouterr().out
     assert "teacher: alone, seed 0: done" in said
@@ -73,8 +73,12 @@ def test_methods_and_seeds_are_compared_and_the_command_can_be_repeated(
     assert main([*words[:-3], str(tmp_path / "empty"), "--collect"]) == 2
     assert "holds none of the 4 runs. Leave --collect away to train them." in capfd.readouterr().err
     (out / "two_at_once-seed1" / "metrics.json").write_text("{")
-    assert main(words) == 2
+    assert main([*words, "--collect"]) == 2
     assert "metrics.json: damaged, or not what training writes" in capfd.readouterr().err
+    assert main(words) == 0  # it is made anew
+    assert json.loads((out / "benchmark.json").read_text())["methods"]["two at once"]["gain"] == found["gain"]
+    assert main([*words, "--data.scene_seed", "5"]) == 2
+    assert "data.scene_seed is 0 there, 5 here" in capfd.readouterr().err
     assert main([*words, "--optim.lr", "0.5"]) == 2
     assert "holds a run of another recipe: optim.lr is 0.001 there, 0.5 here" in capfd.readouterr().err
 

@@ -29,7 +29,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def distill(place: Path, *options: str) -> int:
     weights = f"[{place / 'teacher' / 'student.safetensors'}]"
-    return main(["distill", str(place / "tiny.yaml"), "--teacher.weights", weights, *options])
+    return main(["distill", str(place / "tiny.yaml"), "--teacher.weights", weights, "--no_doctor", *options])
 
 
 def logged(folder: Path) -> set[str]:
@@ -44,7 +44,7 @@ def test_a_combination_in_a_recipe_runs_and_names_its_folder(place: Path, monkey
     assert json.loads((folder / "metrics.json").read_text())["method"] == "pkd+bckd"
     assert {"train/pkd", "train/bckd_sem", "train/bckd_loc", "train/qfl"} <= logged(folder)
     assert load(folder / "student.safetensors").classes
-    again = ["distill", str(folder / "recipe.yaml"), "--out", str(place / "again")]
+    again = ["distill", str(folder / "recipe.yaml"), "--no_doctor", "--out", str(place / "again")]
     assert main(again) == 0
     one, other = (load(f / "student.safetensors").state_dict() for f in (folder, place / "again"))
     assert all(value.equal(other[key]) for key, value in one.items())
@@ -83,7 +83,15 @@ def test_a_run_is_looked_into_and_the_report_shows_it(place: Path) -> None:
     assert "<h2>Inside the distillation</h2>" in html
     assert "tiny ltd seed 0, epoch 1: where a few training views were taught" in html
     assert "data:image/jpeg;base64," in html
-    again = ["distill", str(out / "recipe.yaml"), "--trainer.inspect_every", "0", "--out", str(place / "unseen")]
+    again = [
+        "distill",
+        str(out / "recipe.yaml"),
+        "--trainer.inspect_every",
+        "0",
+        "--no_doctor",
+        "--out",
+        str(place / "unseen"),
+    ]
     assert main(again) == 0
     one, other = (load(f / "student.safetensors").state_dict() for f in (out, place / "unseen"))
     assert all(value.equal(other[key]) for key, value in one.items())

@@ -12,20 +12,23 @@ from torch import Tensor, nn
 
 import skystill
 from skystill.boxes.nms import Selection
+from skystill.data.config import DataConfig
+from skystill.detectors import weights
 from skystill.detectors.gfl import GFL
 from skystill.distillation.method import Method
 from skystill.structures import Detections, Knowledge, Output, Queries, Targets, TwoStage
 from skystill.testing import DetectorContract, MethodContract
 from skystill.testing.shapes import check_head, check_queries, check_stages
+from skystill.training.fit import make_detector
+from skystill.training.recipe import DetectorConfig, Recipe
 
 PAGE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
 
 
-def on_the_page(word: str) -> dict[str, Any]:
-    """What the page's block of Python that names `word` defines."""
+def on_the_page(word: str, **names: Any) -> dict[str, Any]:
+    """What the page's block of Python that names `word` defines, where `names` are known."""
     found = [b for b in re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL) if word in b]
     assert len(found) == 1
-    names: dict[str, Any] = {}
     exec(found[0], names)
     return names
 
@@ -38,6 +41,18 @@ class TestThePagesDetector(DetectorContract):
     def make(self) -> skystill.Detector:
         made: skystill.Detector = Dots(("ship", "plane"), width=8)
         return made
+
+
+def test_the_page_brings_its_detector_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(weights, "FAMILIES", dict(weights.FAMILIES))
+    monkeypatch.setattr(weights, "PRESETS", dict(weights.PRESETS))
+    on_the_page("FAMILIES", Dots=Dots, __name__=__name__)
+    recipe = Recipe(DataConfig(bands=3), DetectorConfig("dots", {"width": 16}))
+    detector = make_detector(recipe, ("ship", "plane"))
+    assert detector.width == 16
+    again = skystill.load(skystill.save(detector.eval(), tmp_path / "dots.safetensors"))
+    images = torch.rand(1, 3, 64, 64)
+    assert again.raw(images)[0].equal(detector.raw(images)[0])
 
 
 class TestThePagesMethod(MethodContract):

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 
 from skystill.detectors.gfl import GFL
+from skystill.training import callbacks
 from skystill.training.callbacks import EMA, StepTimer
 from skystill.training.recipe import Recipe
 from skystill.training.task import Train
@@ -72,3 +73,18 @@ def test_memory_leaves_out_files_that_were_read(tmp_path: Path) -> None:
     with (tmp_path / "shard").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         assert sum(mapped[:: mmap.PAGESIZE]) == 0  # every page is in memory now
         assert timer.summary()["peak_mb"] < before + 32
+
+
+def test_the_peak_of_what_came_before_a_resume_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callbacks, "_mapped", lambda: 0.0)
+    monkeypatch.setattr(callbacks, "peak_memory", lambda device: 3 * 2**20)
+    first = StepTimer()
+    first.steps = [1.0]
+    held = first.state_dict()
+    monkeypatch.setattr(callbacks, "peak_memory", lambda device: 2**20)
+    again = StepTimer()
+    again.load_state_dict(held)
+    assert again.summary() == {"step_s": 1.0, "peak_mb": 3.0}
+    older = StepTimer()
+    older.load_state_dict({"steps": [], "seconds": 1.0})  # of a version that kept none
+    assert older.summary() == {"step_s": 0.0, "peak_mb": 1.0}

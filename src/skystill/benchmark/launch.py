@@ -9,13 +9,15 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
+from zipfile import is_zipfile
 
 import torch
 
 from skystill.benchmark.plan import Job, check_same
 from skystill.errors import ConfigError, DivergedError, SkystillError
 from skystill.files import write_text
-from skystill.training.folder import LAST
+from skystill.training.folder import AT_ONCE, LAST
+from skystill.training.folder import finished as whole
 
 try:
     import fcntl
@@ -79,8 +81,8 @@ def missing(jobs: Sequence[Job], say: Callable[[str], None]) -> list[Job]:
 
 
 def finished(job: Job) -> bool:
-    """Whether nothing is left to do for this run."""
-    return (job.folder / "metrics.json").is_file() or (job.folder / DIVERGED).is_file()
+    """Whether nothing is left to do for this run; a damaged metrics.json is written anew."""
+    return whole(job.folder, job.recipe) or (job.folder / DIVERGED).is_file()
 
 
 def _claim(job: Job) -> IO[bytes] | None:
@@ -103,7 +105,10 @@ def _start(job: Job, log: IO[bytes], place: int, at_once: int) -> subprocess.Pop
     words = [sys.executable, "-m", "skystill", job.verb, str(job.recipe_file)]
     if job.verb == "distill":
         words.append("--no_doctor")  # who starts many runs looks once
-    if (job.folder / LAST).is_file():
+    last = job.folder / LAST
+    if last.is_file() and not is_zipfile(last):
+        last.unlink()  # cut off, as copies are by a full disk: nothing to go on from
+    if last.is_file():
         words.append("--resume")
     with log:
         return subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env=_environment(place, at_once))
@@ -112,6 +117,7 @@ def _start(job: Job, log: IO[bytes], place: int, at_once: int) -> subprocess.Pop
 def _environment(place: int, at_once: int) -> dict[str, str]:
     """Processes side by side share the cores, and take a GPU each where there are several."""
     found = dict(os.environ)
+    found[AT_ONCE] = str(at_once)
     if at_once > 1:
         found.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // at_once)))
         if (count := torch.cuda.device_count()) > 1:

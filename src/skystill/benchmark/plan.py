@@ -11,7 +11,8 @@ from skystill.training.recipe import MethodConfig, Recipe
 from skystill.training.same import ELSEWHERE, UNTAUGHT, differences
 
 ALONE = "alone"
-_IDLE = (*ELSEWHERE, "data.group", "trainer.progress", "trainer.loggers")  # what leaves a run's result as it is
+# What leaves a run's result as it is.
+_IDLE = (*ELSEWHERE, "data.group", "trainer.progress", "trainer.loggers", "trainer.inspect_every")
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,6 +29,7 @@ from skystill.training.teacher_scores import teacher_scores
 from skystill.training.teachers import notes_of
 
 TEACHER = "teacher"
+_TOLD = ("machine", "versions", "step_s", "train_s", "peak_mb")
 Row = dict[str, Any]
 
 
@@ -53,6 +54,8 @@ def gather(jobs: Sequence[Job], command: str) -> dict[str, Any]:
     truth = [targets for _, targets in _samples(data, split)]
     done = [job for job in jobs if (job.folder / "metrics.json").is_file()]
     metrics = {job: run.metrics for job, run in zip(done, read_runs([job.folder for job in done]), strict=True)}
+    for job in done:
+        _check_run(job, metrics[job], data, split)
     seen = {job: _detections(job, data, split, truth) for job in done}
     rows = [
         *_teacher_rows(recipe, data, split, jobs[0].folder.parent),
@@ -81,6 +84,22 @@ def gather(jobs: Sequence[Job], command: str) -> dict[str, Any]:
             result["methods"][label] = _summary(mine, done, metrics, seen, truth, data, split, teacher)
     result["leader"] = _leader(result, split)
     return result
+
+
+def _check_run(job: Job, metrics: dict[str, Any], data: DataModule, split: Split) -> None:
+    """Refuses a run that cannot stand in the tables. Errors: DataError with the mend."""
+    if lacking := [key for key in (split, *_TOLD) if key not in metrics]:
+        raise DataError(
+            f"{job.folder / 'metrics.json'}: holds no {lacking[0]!r}. Delete it; the same command mends it."
+        )
+    if metrics[split]["ap"] is None:
+        raise DataError(f"no object that counts is in the {split} split, so there is nothing to compare.")
+    theirs = metrics.get("images", {}).get(split)  # older runs did not tell
+    if theirs is not None and theirs != data.datasets[split].identity():
+        raise DataError(
+            f"{job.folder}: was scored on other {split} images or objects than those of data.root "
+            f"{data.config.root} now. Give that which it was scored on, or another --out."
+        )
 
 
 def schedule_of(recipe: Recipe) -> str:
@@ -186,22 +205,24 @@ def _summary(
 
 
 def _leader(result: dict[str, Any], split: str) -> dict[str, Any]:
-    """The method of the highest mean AP, and its paired difference to every other at the seeds that both have."""
-    methods = result["methods"]
-    best = max(methods, key=lambda label: (methods[label]["ap"]["mean"], label != ALONE), default=None)
-    if best is None:
-        return {}
+    """The method that is ahead of every other at the seeds that both have, and its paired differences there.
+
+    {} where there is none, as after a tie. One with a diverged seed does not lead: its others may be the lucky ones.
+    """
+    rows = [row for row in result["rows"] if row["split"] == split]
     points = {
-        label: {r["seed"]: r["ap"] for r in result["rows"] if (r["method"], r["split"]) == (label, split) and "ap" in r}
-        for label in methods
+        label: {row["seed"]: row["ap"] for row in rows if row["method"] == label and "ap" in row}
+        for label in result["methods"]
     }
-    ahead = {}
-    for label in methods:
-        common = sorted(set(points[label]) & set(points[best]))
-        if label != best and common:
-            gain = paired_interval([points[label][s] for s in common], [points[best][s] for s in common])
-            ahead[label] = gain.as_dict()
-    return {"method": best, "ahead_of": ahead}
+    lost = {row["method"] for row in rows if "diverged" in row}
+    for label, mine in points.items():
+        ahead = {}
+        for other, theirs in points.items():
+            if other != label and (common := sorted(mine.keys() & theirs.keys())):
+                ahead[other] = paired_interval([theirs[s] for s in common], [mine[s] for s in common])
+        if label not in lost and all(gain.mean > 0 for gain in ahead.values()) and (ahead or len(points) == 1):
+            return {"method": label, "ahead_of": {other: gain.as_dict() for other, gain in ahead.items()}}
+    return {}
 
 
 def _breakdown(

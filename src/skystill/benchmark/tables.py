@@ -13,23 +13,25 @@ NOTES = (
     "AP: mean and standard deviation over seeds. gain: mean paired difference to the student alone, equal seeds. "
     "95% seeds: Student's t interval of the gain over seeds: would it be there again after training again? "
     "95% images: bootstrap interval over test images with these weights. gap closed: share of the way from the student "
-    "alone to the teacher."
+    "alone to the teacher. Bold: ahead of every other at the seeds that both have, with none diverged."
 )
 
 
 def main_table(result: dict[str, Any]) -> TableData:
-    """A row a method, best mean AP first after teacher and student alone, which begin the table; the best is marked."""
+    """A row a method, best mean AP first after teacher and student alone, which begin it; the leader is marked."""
     methods = result["methods"]
+    diverged = [r for r in result["rows"] if "diverged" in r]
     rows = [["teacher", "", *_points(r["ap"]), "", "", "", "", text_of(r["ap50"]), "", ""] for r in _teacher(result)]
     for name in _ranked(methods):
         found = methods[name]
-        cells = [name, str(len(found["seeds"])), *_points(found["ap"]["mean"], found["ap"]["std"]), *_gain(found)]
+        lost = sum(r["method"] == name for r in diverged)
+        seeds = f"{len(found['seeds'])}, {lost} diverged" if lost else str(len(found["seeds"]))
+        cells = [name, seeds, *_points(found["ap"]["mean"], found["ap"]["std"]), *_gain(found)]
         cost = [text_of(found["step_s"], 3), text_of(found["peak_mb"], 0)]
         rows.append([*cells, text_of(found["ap50"]["mean"]), *cost])
     best = result["leader"].get("method")
     mark = next((i for i, row in enumerate(rows) if row[0] == best), None)
-    for row in (r for r in result["rows"] if "diverged" in r):
-        rows.append([row["method"], f"seed {row['seed']}", "diverged", *[""] * (len(COLUMNS) - 3)])
+    rows += [[r["method"], "", f"seed {r['seed']} diverged", *[""] * (len(COLUMNS) - 3)] for r in diverged]
     return TableData(COLUMNS, rows, mark, f"{result['split']} split of {result['data']}")
 
 
@@ -85,7 +87,7 @@ def error_table(result: dict[str, Any]) -> TableData:
 def markdown(result: dict[str, Any]) -> str:
     """The whole result as a Markdown text."""
     lines = [f"# {result['pair']} on {result['data']}", "", f"`{result['command']}`", ""]
-    lines += [f"Schedule: {result['schedule']}. {machines_line(result)}", ""]
+    lines += [f"Schedule: {result['schedule']}. {machines_line(result)}".strip(), ""]
     tables = [main_table(result), ahead_table(result), figures_table(result), class_table(result), error_table(result)]
     for table in filter(None, tables):
         lines += [f"## {table.caption}", "", *markdown_rows(table), ""]
@@ -96,7 +98,7 @@ def machines_line(result: dict[str, Any]) -> str:
     """Where the runs were made, and of several machines which."""
     machines = result.get("machines", {})
     if len(machines) < 2:
-        return f"Machine: {result['machine']}."
+        return f"Machine: {result['machine']}." if result["machine"] else ""
     runs = [
         f"{machine} ({'; '.join(f'{name} {_seeds(seeds)}' for name, seeds in mine.items())})"
         for machine, mine in machines.items()

@@ -115,7 +115,7 @@ def _teacher(recipe: Recipe, teacher_recipe: str | None, out: Path, train: bool)
     """The teacher's weights: the recipe's, or those of --teacher_recipe, trained into `out` on the recipe's data."""
     if teacher_recipe is None:
         return recipe.teacher.weights
-    from skystill.benchmark.launch import run_jobs
+    from skystill.benchmark.launch import DIVERGED, run_jobs
     from skystill.benchmark.plan import ALONE, Job
 
     theirs, _ = parse_recipe(recipe_parser("train", ""), [teacher_recipe, "--data.root", recipe.data.root])
@@ -125,6 +125,9 @@ def _teacher(recipe: Recipe, teacher_recipe: str | None, out: Path, train: bool)
     run_jobs(
         [Job(ALONE, theirs.seed, folder, replace(theirs, out=str(folder)))], 1, lambda line: _say(f"teacher: {line}")
     )
+    if (folder / DIVERGED).is_file():
+        said = (folder / DIVERGED).read_text(encoding="utf-8").strip().removeprefix("skystill: ")
+        raise ConfigError(f"the teacher of {teacher_recipe} diverged: {said} Then delete {folder}.")
     return [str(folder / "student.safetensors")]
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from skystill.errors import SkystillError
+from skystill.errors import SkystillError, did_you_mean
 
 # verb -> (module:function, what it does). A function of RECIPE_VERBS takes the arguments as they are, since a recipe
 # comes first; every other function's own parameters are its options.
@@ -73,7 +73,9 @@ def _run(arguments: list[str]) -> None:
         return
     verb, *rest = arguments
     if verb not in verbs:
-        raise SkystillError(f"{prog} has no verb {verb!r}; the verbs are {', '.join(verbs)}.")
+        raise SkystillError(
+            f"{prog} has no verb {verb!r}; the verbs are {', '.join(verbs)}.{did_you_mean(verb, verbs)}"
+        )
     module, _, name = verbs[verb][0].partition(":")
     function = getattr(import_module(module), name)
     if verb in RECIPE_VERBS:

@@ -92,10 +92,13 @@ def _method(given: Any, place: str) -> MethodConfig:
     """Checked by making it, before hours of training."""
     from skystill.distillation.methods import make_method
 
-    values = given if isinstance(given, dict) else as_mapping(given if isinstance(given, list) else [given], place)
+    whole = isinstance(given, dict) and "weight" not in given  # as a recipe has it; else as an item of a list
+    values = given if whole else as_mapping(given if isinstance(given, list) else [given], place)
     check_types(MethodConfig, values, place)
     if unknown := [str(key) for key in values if key not in ("name", "settings", "weights")]:
         raise ConfigError(f"{place} has no key {unknown[0]!r}. Its keys are name, settings, weights.")
+    if "name" not in values:
+        raise ConfigError(f"{place} names no method. Give it a name, e.g. {{name: pkd}}.")
     method = MethodConfig(**values)
     try:
         make_method(method.name, method.settings, method.weights)

@@ -195,7 +195,10 @@ class TeacherCache:
             raise DataError(f"{path}: damaged. Delete the folder, or give another teacher.cache.") from error
         if differs := [name for name in {**self.key, **theirs} if self.key.get(name) != theirs.get(name)]:
             said = "; ".join(f"{n} is {theirs.get(n)!r} there, {self.key.get(n)!r} here" for n in sorted(differs))
-            raise ConfigError(f"{self.folder}: a teacher cache of other lessons: {said}. Delete it or give another.")
+            mend = "Delete it or give another."
+            if differs == ["view_seed"]:
+                mend = f"Give --data.view_seed {theirs['view_seed']} to learn from it, or another teacher.cache."
+            raise ConfigError(f"{self.folder}: a teacher cache of other lessons: {said}. {mend}")
         return True
 
     def _claim(self, limit: float) -> None:

@@ -7,7 +7,7 @@ import math
 from contextlib import suppress
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from skystill.errors import ConfigError
+from skystill.errors import ConfigError, did_you_mean
 
 # Weights and distances are 0 or more, counts 1 or more, unless a method's own default is less. What is divided by is
 # above 0, and a share is at most 1.
@@ -26,7 +26,8 @@ def checked(name: str, method: type, settings: dict[str, Any]) -> dict[str, Any]
     types = get_type_hints(method.__init__)  # type: ignore[misc]
     for key in settings:
         if key not in known:
-            raise ConfigError(f"method {name} has no setting {key!r}; its settings are {', '.join(known)}.")
+            close = did_you_mean(key, known)
+            raise ConfigError(f"method {name} has no setting {key!r}; its settings are {', '.join(known)}.{close}")
     return {
         key: _value(f"method {name}: {key}", key, types.get(key), value, parameters[key].default)
         for key, value in settings.items()

@@ -100,28 +100,41 @@ def gain_bars(gains: Mapping[str, tuple[float, float | None, float | None, Seque
 
 
 def gain_panels(gains: Mapping[str, Mapping[str, float]]) -> Figure:
-    """A panel per quantity with a horizontal bar per method around zero; one order, a scale a panel.
+    """A panel per quantity with a horizontal bar per method around zero; one order and one scale for all.
 
-    gains: quantity -> method -> gain, methods from the bottom up; nan has no bar.
+    gains: quantity -> method -> gain, methods from the bottom up; nan has no bar, and a quantity of nothing else no
+    panel.
     """
-    methods = list(next(iter(gains.values()), {}))
-    wide = min(4, max(1, len(gains)))
+    shown = {name: row for name, row in gains.items() if not all(math.isnan(value) for value in row.values())}
+    methods = list(next(iter(shown.values()), {}))
+    wide = min(4, max(1, len(shown)))
+    known = [0.0, *(value for row in shown.values() for value in row.values() if not math.isnan(value))]
+    room = 0.3 * (max(known) - min(known)) or 1.0  # for the figure at a bar's end
+    span = (min(known) - (room if min(known) < 0 else 0), max(known) + room)
     with style():
-        rows = math.ceil(max(1, len(gains)) / wide)
+        rows = math.ceil(max(1, len(shown)) / wide)
         figure, panels = panel_grid(rows, wide, width=9.6 / wide, height=0.24 * len(methods) + 0.9)
-        for n, (axes, (quantity, row)) in enumerate(zip(panels, gains.items(), strict=False)):
-            values = [row[method] for method in methods]
-            least, most = (f([0.0, *(v for v in values if not math.isnan(v))]) * 1.1 for f in (min, max))
-            colours = [PALETTE[1] if v < 0 else PALETTE[0] for v in values]
-            axes.barh(range(len(methods)), [0 if math.isnan(v) else v for v in values], 0.66, color=colours, alpha=0.75)
-            for place, value in enumerate(values):
-                text = "-" if math.isnan(value) else f"{value:+.1f}"
-                axes.annotate(text, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=7)
+        for n, (axes, (quantity, row)) in enumerate(zip(panels, shown.items(), strict=False)):
+            for place, value in enumerate(row[method] for method in methods):
+                if math.isnan(value):
+                    axes.annotate("-", (0, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
+                    continue
+                axes.barh(place, value, 0.66, color=PALETTE[1] if value < 0 else PALETTE[0], alpha=0.75)
+                side, beside = ("right", -3) if value < 0 else ("left", 3)
+                axes.annotate(
+                    f"{value:+.1f}",
+                    (value, place),
+                    (beside, 0),
+                    textcoords="offset points",
+                    ha=side,
+                    va="center",
+                    fontsize=7,
+                )
             axes.axvline(0, color="#222222", linewidth=0.8)
             axes.set_yticks(range(len(methods)), methods if n % wide == 0 else [""] * len(methods))
-            axes.set(title=quantity, xlim=(least, most if most > least else 1.0))
+            axes.set(title=quantity, xlim=span, ylim=(-0.6, len(methods) - 0.4))
             axes.grid(visible=False, axis="y")
-        for axes in panels[len(gains) :]:
+        for axes in panels[len(shown) :]:
             axes.remove()
     return figure
 

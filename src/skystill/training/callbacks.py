@@ -78,7 +78,7 @@ class StepTimer(pl.Callback):
         self._start = 0.0
         self._began: float | None = None
         self._earlier = 0.0
-        self._mapped = 0.0
+        self._mapped = self._peak = 0.0
         self._device = torch.device("cpu")
         self.steps: list[float] = []
 
@@ -103,21 +103,26 @@ class StepTimer(pl.Callback):
         return self._earlier + (0.0 if self._began is None else time.perf_counter() - self._began)
 
     def state_dict(self) -> dict[str, Any]:
-        """The times so far, for the checkpoint."""
-        return {"steps": self.steps, "seconds": self.seconds()}
+        """Times and peak so far, for the checkpoint."""
+        return {"steps": self.steps, "seconds": self.seconds(), "peak": self.peak()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The times so far, from the checkpoint."""
+        """Times and peak so far, from the checkpoint; those of older versions hold no peak."""
         self.steps, self._earlier = list(state_dict["steps"]), state_dict["seconds"]
+        self._peak = state_dict.get("peak", 0.0)
+
+    def peak(self) -> float:
+        """Bytes: of the GPU, else of the process without the pages of files that it read in the meantime, which the
+        system drops when it needs room; since the fit started where the system can tell, and of what came before a
+        resume."""
+        files = 0.0 if self._device.type == "cuda" else max(0.0, _mapped() - self._mapped)
+        return max(self._peak, peak_memory(self._device) - files)
 
     def summary(self) -> dict[str, float]:
-        """step_s: median seconds a step, the first ten (warm-up) left out. peak_mb: of the GPU, else of the process
-        without the pages of files that it read in the meantime, which the system drops when it needs room; since the
-        fit started where the system can tell."""
+        """step_s: median seconds a step, the first ten (warm-up) left out. peak_mb: see `peak`."""
         kept = sorted(self.steps[10:] or self.steps)
-        files = 0.0 if self._device.type == "cuda" else max(0.0, _mapped() - self._mapped)
-        peak = (peak_memory(self._device) - files) / 2**20
-        return {"step_s": round(kept[len(kept) // 2], 4) if kept else 0.0, "peak_mb": round(peak, 1)}
+        step = round(kept[len(kept) // 2], 4) if kept else 0.0
+        return {"step_s": step, "peak_mb": round(self.peak() / 2**20, 1)}
 
 
 def _mapped() -> float:

@@ -13,7 +13,7 @@ import re
 import shlex
 import sys
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from skystill.evaluation.errors import evaluate_errors
 from skystill.evaluation.operating import noted
 from skystill.files import write_text
 from skystill.training.callbacks import BestWeights, StepTimer
-from skystill.training.folder import finished, run_folder
+from skystill.training.folder import AT_ONCE, finished, run_folder
 from skystill.training.inside import Inside
 from skystill.training.lessons import fill_caches
 from skystill.training.loop import make_trainer, run_loop
@@ -119,11 +119,14 @@ def make_detector(recipe: Recipe, classes: tuple[str, ...]) -> Detector:
         detector = load(wanted.weights)
         if detector.classes != classes:
             raise ConfigError(
-                f"{wanted.weights}: knows the classes {', '.join(detector.classes)}, the data has {', '.join(classes)}."
+                f"{wanted.weights}: knows the classes {', '.join(detector.classes)}, the data has "
+                f"{', '.join(classes)}. Give weights of these classes, or a preset to start anew."
             )
     else:
-        settings: dict[str, Any] = {"in_chans": recipe.data.bands}
-        if isinstance(PRESETS.get(wanted.preset), GFLConfig):
+        preset = PRESETS.get(wanted.preset)
+        parts = () if preset is None else {field.name for field in fields(preset)}
+        settings: dict[str, Any] = {"in_chans": recipe.data.bands} if "in_chans" in parts else {}
+        if isinstance(preset, GFLConfig):
             settings["kind"] = kind
         detector = create(wanted.preset, classes, wanted.backbone_weights, **settings | wanted.settings)
     if detector.kind != kind:
@@ -163,6 +166,7 @@ def _finish(recipe: Recipe, method: str, folder: Path, task: Task, data: DataMod
         "method": method,
         "seed": recipe.seed,
         **{split: {**found.as_dict(), **more[split], "errors": errors[split]} for split, found in scores.items()},
+        "images": {split: data.datasets[split].identity() for split in seen},
         "epochs": recipe.trainer.epochs,
         "cost": typical_cost(detector, data).as_dict(),
         "teachers": [] if method == "alone" else [_teacher(path) for path in recipe.teacher.weights],
@@ -185,7 +189,9 @@ def machine() -> str:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     threads = torch.get_num_threads()
     cores = f"{os.cpu_count()} cores, {threads} thread{'s' * (threads > 1)}"
-    return ", ".join(filter(None, [f"{platform.machine()} {platform.system()}", _processor(), cores, gpu]))
+    others = int(os.environ.get(AT_ONCE, "1"))
+    shared = f"{others} runs at once" if others > 1 else ""
+    return ", ".join(filter(None, [f"{platform.machine()} {platform.system()}", _processor(), cores, gpu, shared]))
 
 
 def _processor() -> str:

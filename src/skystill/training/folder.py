@@ -12,6 +12,7 @@ from skystill.training.recipe import Recipe
 from skystill.training.same import ELSEWHERE, UNTAUGHT, differences
 
 LAST = Path("checkpoints") / "last.ckpt"
+AT_ONCE = "SKYSTILL_AT_ONCE"  # the environment's word for how many runs share the machine, which tells on their seconds
 _FREE = (*ELSEWHERE, "trainer.", "teacher.weights")  # on going on: a teacher may have moved
 
 

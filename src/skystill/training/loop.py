@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException  # type: ignore[attr-defined]
 
 from skystill.data.module import DataModule
-from skystill.errors import ConfigError
+from skystill.errors import ConfigError, SkystillError
+from skystill.files import whole_file
 from skystill.training.callbacks import EMA, EarlierRows, EpochLine, LastEpochValidates
 from skystill.training.folder import LAST
 from skystill.training.recipe import Recipe, TrainerConfig
@@ -61,9 +64,25 @@ def make_trainer(recipe: Recipe, folder: Path, callbacks: list[Callback]) -> pl.
             enable_model_summary=False,
             log_every_n_steps=10,
             default_root_dir=folder,
+            plugins=[WholeCheckpoints()],
         )
     _check_precision(trainer, config)
     return trainer
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that appear whole or not at all: one that a full disk cut off could not be gone on from."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Writes beside `path`, then renames. Errors: SkystillError where it cannot be written."""
+        held = io.BytesIO()
+        torch.save(checkpoint, held)
+        try:
+            with whole_file(Path(path)) as part:
+                part.write_bytes(held.getbuffer())
+        except OSError as error:
+            said = f"{path}: the checkpoint cannot be written ({error.strerror})"
+            raise SkystillError(f"{said}. Make room, and give the same command with --resume.") from error
 
 
 def check_machine(config: TrainerConfig) -> None:

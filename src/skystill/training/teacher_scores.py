@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,10 @@ def teacher_scores(path: str, recipe: Recipe, data: DataModule, split: Split, ou
         return {}
     kept, key = out / FILE, {"weights": _digest(path), "images": data.datasets[split].identity(), "split": split}
     if kept.is_file():
-        known: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        if known["key"] == key:
-            return dict(known["scores"])
+        with suppress(ValueError, KeyError, TypeError):  # a damaged file is written anew
+            known: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+            if known["key"] == key:
+                return dict(known["scores"])
     teacher = open_detector(path)
     if (teacher.classes, teacher.kind, recipe.teacher.scale) != (data.classes, data.config.kind, 1):
         return dict(notes_of(path).get(split, {}))

@@ -1,4 +1,4 @@
-"""BCKD: cross-task consistent distillation (Yang et al., ICCV 2023, arXiv 2308.14286), section 3.
+"""BCKD: cross-task consistent distillation (Yang et al., ICCV 2023, https://arxiv.org/abs/2308.14286), section 3.
 
     L_sem = 1/P sum_i sum_k w_ik BCE(z_s, p_t),   w_ik = |p_t - p_s|,   p = sigmoid(z)
     L_loc = 1/P sum_{i positive} max_k w_ik (1 - GIoU(b_s, b_t)),   w without gradient

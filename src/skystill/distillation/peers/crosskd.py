@@ -1,4 +1,5 @@
-"""CrossKD: cross-head distillation (Wang et al., CVPR 2024, arXiv 2306.11369), section 3, written from the paper alone.
+"""CrossKD: cross-head distillation (Wang et al., CVPR 2024,
+https://arxiv.org/abs/2306.11369), section 3, written from the paper alone.
 
 The student's maps before the last convolution of its towers go through the rest of the teacher's head, and what comes
 out, p_x, is held against the teacher's own predictions p_t:

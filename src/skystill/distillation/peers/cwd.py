@@ -1,4 +1,4 @@
-"""CWD: channel-wise distillation (Shu et al., ICCV 2021, arXiv 2011.13256), eq. 5.
+"""CWD: channel-wise distillation (Shu et al., ICCV 2021, https://arxiv.org/abs/2011.13256), eq. 5.
 
     L = T^2 / C sum_c sum_p q_cp(t) log( q_cp(t) / q_cp(s) ),   q_cp(x) = exp(x_cp / T) / sum_p' exp(x_cp' / T)
 

@@ -1,4 +1,4 @@
-"""FGD: focal and global distillation (Yang et al., CVPR 2022, arXiv 2111.11837), eq. 2-13.
+"""FGD: focal and global distillation (Yang et al., CVPR 2022, https://arxiv.org/abs/2111.11837), eq. 2-13.
 
     L_fg   = alpha sum M S A^S A^C (t - phi(s))^2          M: cells of objects, S = 1 / cells of the (smallest) object
     L_bg   = beta sum (1 - M) S A^S A^C (t - phi(s))^2     S = 1 / cells of the background

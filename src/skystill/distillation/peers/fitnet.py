@@ -1,4 +1,4 @@
-"""FitNets: hints for thin deep nets (Romero et al., ICLR 2015, arXiv 1412.6550), eq. 3.
+"""FitNets: hints for thin deep nets (Romero et al., ICLR 2015, https://arxiv.org/abs/1412.6550), eq. 3.
 
     L = 1/2 || t - r(s) ||^2,   r a convolution that is learned with the student
 

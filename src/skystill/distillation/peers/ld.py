@@ -1,4 +1,4 @@
-"""LD: localization distillation (Zheng et al., CVPR 2022, arXiv 2102.12252), section 3.
+"""LD: localization distillation (Zheng et al., CVPR 2022, https://arxiv.org/abs/2102.12252), section 3.
 
     L = main L_LD on R_main + vlr L_LD on R_VLR,   L_LD = sum_e T^2 KL( softmax(d_t / T) || softmax(d_s / T) )
 
@@ -6,7 +6,9 @@ R_main: the ATSS positives. R_VLR: the ring around them, gamma t_g <= DIoU < t_g
 of the distributions of a box's E edges at N places. T 10 and gamma (here `low`) 0.25: the paper's choices; both weights
 0.25: the weight of GFL's DFL, which the authors' settings give both regions.
 Differs from the paper: localization alone, without its classification term on R_main (`ld+bckd` adds one that suits
-independent classes); each region's loss is a mean over its places, so that it means the same for any batch.
+independent classes). Differs from the authors' code: each region's loss is a mean over its places, so that it means the
+same for any batch, where theirs is a sum, on R_main by the student's score; and the KL is a sum over the bins, as the
+formula has it, where theirs is a mean. So their weights pull otherwise here.
 """
 
 from __future__ import annotations

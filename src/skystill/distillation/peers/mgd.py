@@ -1,4 +1,4 @@
-"""MGD: masked generative distillation (Yang et al., ECCV 2022, arXiv 2205.01529), eq. 2-5.
+"""MGD: masked generative distillation (Yang et al., ECCV 2022, https://arxiv.org/abs/2205.01529), eq. 2-5.
 
     L = sum over C, H, W of (t - G(phi(s) M))^2,   G = conv3x3 - ReLU - conv3x3,   M = 0 at a random share of the cells
 

@@ -1,4 +1,5 @@
-"""PKD: general distillation by the Pearson correlation (Cao et al., NeurIPS 2022, arXiv 2207.02039), eq. 5.
+"""PKD: general distillation by the Pearson correlation (Cao et al., NeurIPS 2022,
+https://arxiv.org/abs/2207.02039), eq. 5.
 
     L = 1/(2m) sum (std(s) - std(t))^2 = 1 - Pearson(s, t),   std: zero mean and unit variance per channel
 

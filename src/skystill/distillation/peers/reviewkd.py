@@ -1,4 +1,4 @@
-"""ReviewKD: knowledge review (Chen et al., CVPR 2021, arXiv 2104.09044), sec. 3.3.
+"""ReviewKD: knowledge review (Chen et al., CVPR 2021, https://arxiv.org/abs/2104.09044), sec. 3.3.
 
 The student's levels are fused from coarse to fine by learned gates (attention-based fusion, see ltd/fusion.py), and
 each fused map f_i is compared with the teacher's at several resolutions (hierarchical context loss):

@@ -1,4 +1,5 @@
-"""SemCKD: cross-layer distillation with semantic calibration (Chen et al., AAAI 2021, arXiv 2012.03236), its idea.
+"""SemCKD: cross-layer distillation with semantic calibration (Chen et al., AAAI 2021,
+https://arxiv.org/abs/2012.03236), its idea.
 
 Every student level learns from all teacher levels, with weights from a learned attention between the levels:
 
