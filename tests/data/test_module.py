@@ -391,3 +391,10 @@ def test_rendered_scenes_have_no_file_of_predictions(tmp_path):
     data = module(DataConfig(format="synthetic", scenes_train=1, scenes_val=0, scenes_test=0, scene_size=64))
     with pytest.raises(ConfigError, match=r"found.json: predictions are of image files"):
         data.tell(tmp_path / "found.json", data.classes)
+
+
+def test_a_split_without_images_is_told_by_its_name(tmp_path):
+    write_split(tmp_path, "train")
+    write_split(tmp_path, "val", count=0)
+    with pytest.raises(DataError, match=r"data\.val: .*val\.json lists no image"):
+        module(make_config(tmp_path, test=None))

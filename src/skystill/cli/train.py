@@ -57,6 +57,8 @@ def show_run(folder: Path) -> None:
     from skystill.evaluation.compare import compare_table
     from skystill.evaluation.runs import read_runs
 
-    console = Console()
-    console.print(compare_table(read_runs([folder])))
+    console, runs = Console(), read_runs([folder])
+    scored = next((split for split in ("test", "val") if split in runs[0].metrics), None)
+    if scored is not None:
+        console.print(compare_table(runs, scored))
     console.print(f"run folder: {folder}   weights: {folder / 'student.safetensors'}", highlight=False)

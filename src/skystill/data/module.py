@@ -206,6 +206,8 @@ class DataModule(pl.LightningDataModule):
         )
         for note in annotations.notes:
             log.warning("%s: %s", split, note)
+        if not annotations.records:
+            raise DataError(f"data.{split}: {root / getattr(c, split)} lists no image. Give another file, or none.")
         return annotations
 
     def _unlabelled(self) -> list[Path]:

@@ -107,11 +107,11 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise DataError(f"annotation file {path} does not exist. Correct the path.") from None
+        raise DataError(f"{path} does not exist. Correct the path.") from None
     except UnicodeDecodeError:
         raise DataError(f"{path} is no UTF-8 text but perhaps an image or archive. Give the annotation file.") from None
     except OSError as error:
-        raise DataError(f"annotation file {path} cannot be read ({error.strerror}). Correct the path.") from None
+        raise DataError(f"{path} cannot be read ({error.strerror}). Correct the path.") from None
 
 
 def images_by_stem(folders: Iterable[Path]) -> dict[str, Path]:
