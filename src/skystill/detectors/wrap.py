@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from inspect import isfunction
 from pathlib import Path
 
 from torch import nn
@@ -80,7 +81,8 @@ def _no_function(model: object, layers: bool) -> str:
     if isinstance(model, str | Path):
         kind = "A recipe's teacher.weights takes ONNX files" if str(model).endswith(".onnx") else "Load the model first"
         return f"{model}: a path is no model. {kind}, and skystill.load takes files that skystill wrote."
-    if isinstance(model, type) or str(getattr(model, "__module__", "")).startswith(tuple(FOREIGN)):
+    builds = isfunction(model) and model.__module__.startswith("torchvision.models.detection")
+    if isinstance(model, type) or builds:
         return f"{name} is what builds a model. Call it, and give what it returns."
     if not callable(model) and hasattr(model, "predict") and hasattr(model, "classes"):
         return f"a {name} is no torch.nn.Module. It teaches as a function: wrap(detector.predict, detector.classes)."
