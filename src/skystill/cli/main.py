@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from skystill.errors import SkystillError, did_you_mean
+from skystill.plugins import load_plugins
 
 # verb -> (module:function, what it does). A function of RECIPE_VERBS takes the arguments as they are, since a recipe
 # comes first; every other function's own parameters are its options.
@@ -76,6 +77,8 @@ def _run(arguments: list[str]) -> None:
         raise SkystillError(
             f"{prog} has no verb {verb!r}; the verbs are {', '.join(verbs)}.{did_you_mean(verb, verbs)}"
         )
+    if not {"-h", "--help"} & set(rest):
+        load_plugins()
     module, _, name = verbs[verb][0].partition(":")
     function = getattr(import_module(module), name)
     if verb in RECIPE_VERBS:
