@@ -81,7 +81,7 @@ def _no_function(model: object, layers: bool) -> str:
     if isinstance(model, str | Path):
         kind = "A recipe's teacher.weights takes ONNX files" if str(model).endswith(".onnx") else "Load the model first"
         return f"{model}: a path is no model. {kind}, and skystill.load takes files that skystill wrote."
-    builds = isfunction(model) and model.__module__.startswith("torchvision.models.detection")
+    builds = isfunction(model) and str(model.__module__).startswith("torchvision.models.detection")
     if isinstance(model, type) or builds:
         return f"{name} is what builds a model. Call it, and give what it returns."
     if not callable(model) and hasattr(model, "predict") and hasattr(model, "classes"):
