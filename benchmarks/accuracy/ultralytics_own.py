@@ -183,7 +183,8 @@ def train(recipe: Recipe, method: str, seed: int, options: argparse.Namespace) -
         data.datasets["test"] = First(data.datasets["test"], options.limit)  # type: ignore[assignment]
     scores = collect(student, data, "test", recipe.trainer.max_dets).compute()
     step = statistics.median(steps[10:] or steps)
-    return {"by": "ultralytics", "method": method, "seed": seed, **scores.summary(), "step_s": round(step, 4)}
+    cost = {"step_s": round(step, 4), "machine": machine()}
+    return {"by": "ultralytics", "method": method, "seed": seed, **scores.summary(), **cost}
 
 
 def _teacher(recipe: Recipe, path: Path) -> Path:
@@ -232,7 +233,7 @@ def write(rows: list[dict[str, Any]], recipe: Recipe, options: argparse.Namespac
         "name": recipe.name,
         "command": f"python benchmarks/accuracy/ultralytics_own.py --recipe recipes/{recipe.name}.yaml "
         f"--root path/to/data --seeds {' '.join(map(str, options.seeds))}",
-        "machine": f"{machine()}; ultralytics {version('ultralytics')}.",
+        "machine": f"{_machines(rows)}; ultralytics {version('ultralytics')}.",
         "schedule": f"Test split; {recipe.trainer.epochs} epochs, crops of {data.crop} px, {data.replay} views an "
         f"image, batch {data.batch}, AdamW lr {optim.lr}, cosine.",
         "batch": data.batch,
@@ -241,6 +242,16 @@ def write(rows: list[dict[str, Any]], recipe: Recipe, options: argparse.Namespac
     for suffix, text in ((".json", json.dumps(result, indent=1) + "\n"), (".md", markdown(result))):
         with whole_file(options.out.with_suffix(suffix)) as part:
             part.write_text(text)
+
+
+def _machines(rows: list[dict[str, Any]]) -> str:
+    """Where ultralytics' runs were made, and of several machines which seeds."""
+    seeds: dict[str, set[int]] = {}
+    for row in rows:
+        seeds.setdefault(row["machine"], set()).add(row["seed"])
+    if len(seeds) == 1:
+        return next(iter(seeds))
+    return "; ".join(f"{name} (seed {' '.join(map(str, sorted(mine)))})" for name, mine in seeds.items())
 
 
 def no_network(*_: Any, **__: Any) -> Any:
