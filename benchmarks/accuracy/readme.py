@@ -1,5 +1,5 @@
-"""Writes the tables at the top of the README from the result files: of three pairs LTD's forms and the best of the peers,
-of the others a row each.
+"""Writes the tables at the top of the README from the result files: of three pairs LTD's forms and the best peers, of
+the others a row each.
 
 python benchmarks/accuracy/readme.py
 """
