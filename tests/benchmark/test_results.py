@@ -111,11 +111,9 @@ def test_a_run_that_cannot_stand_in_the_tables_is_told(
         "train_s": 1,
     }
     metrics = {name: value for name, value in (whole | {"peak_mb": 1} | changed).items() if value is not None}
-    images = SimpleNamespace(identity=lambda: "these")
-    data: Any = SimpleNamespace(datasets={"test": images}, config=SimpleNamespace(root="here"))
-    job: Any = SimpleNamespace(folder=tmp_path)
+    job: Any = SimpleNamespace(folder=tmp_path, recipe=Recipe(DataConfig(root="here")))
     if words is None:
-        _check_run(job, metrics, data, "test")
+        _check_run(job, metrics, "test", "these")
         return
     with pytest.raises(DataError, match=words):
-        _check_run(job, metrics, data, "test")
+        _check_run(job, metrics, "test", "these")

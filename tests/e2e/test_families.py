@@ -39,14 +39,21 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "trainer": {"epochs": 1, "accelerator": "cpu"},
     }
     (root / "ssd.yaml").write_text(yaml.safe_dump(recipe))
-    weights = f"[{root}/gfl.safetensors]"
-    assert (
-        main(
-            ["distill", str(root / "ssd.yaml"), "--no_doctor", "--out", str(root / "ssd"), "--teacher.weights", weights]
-        )
-        == 0
-    )
+    assert distil(root, "ssd", "gfl.safetensors") == 0
     return root
+
+
+def distil(place: Path, out: str, teacher: str, *options: str) -> int:
+    """Without the doctor's looks, for these teachers have hardly learned."""
+    words = [
+        str(place / "ssd.yaml"),
+        "--no_doctor",
+        "--out",
+        str(place / out),
+        "--teacher.weights",
+        f"[{place / teacher}]",
+    ]
+    return main(["distill", *words, *options])
 
 
 def test_a_distilled_ssdlite_is_torchvisions_own(place: Path) -> None:
@@ -74,17 +81,9 @@ def test_it_is_evaluated_and_predicts_and_asks_for_its_size_to_be_exported(place
 
 def test_a_two_stage_teacher_teaches_and_predicts_but_is_not_exported(place: Path, capsys: Capture) -> None:
     weights = str(place / "fasterrcnn.safetensors")
-    command = [
-        "distill",
-        str(place / "ssd.yaml"),
-        "--no_doctor",
-        "--teacher.weights",
-        f"[{weights}]",
-        "--out",
-        str(place / "gfl"),
-    ]
     settings = ["--detector.preset", "gfl_mnv3s_050", "--detector.settings", json.dumps(TINY)]
-    assert main([*command, *settings, "--data.replay", "1", "--teacher.cache", str(place / "lessons")]) == 0
+    kept = ["--data.replay", "1", "--teacher.cache", str(place / "lessons")]
+    assert distil(place, "gfl", "fasterrcnn.safetensors", *settings, *kept) == 0
     assert list((place / "lessons").glob("shard-*"))
     logged = (place / "gfl" / "metrics.csv").read_text().splitlines()[0]
     assert {"train/ccd", "train/gates", "train/sem", "train/loc"} <= set(logged.split(","))
@@ -101,17 +100,9 @@ def test_a_two_stage_teacher_teaches_and_predicts_but_is_not_exported(place: Pat
 
 def test_a_two_stage_student_learns_in_both_stages(place: Path) -> None:
     run = place / "two"
-    command = [
-        "distill",
-        str(place / "ssd.yaml"),
-        "--no_doctor",
-        "--out",
-        str(run),
-        "--teacher.weights",
-        f"[{place}/gfl.safetensors]",
-    ]
-    settings = "{model: fasterrcnn_mobilenet, backbone: ''}"
-    assert main([*command, "--detector.preset", "tv_fasterrcnn_r50", "--detector.settings", settings]) == 0
+    student = ["--detector.preset", "tv_fasterrcnn_r50"]
+    student += ["--detector.settings", "{model: fasterrcnn_mobilenet, backbone: ''}"]
+    assert distil(place, "two", "gfl.safetensors", *student) == 0
     logged = (run / "metrics.csv").read_text().splitlines()[0]
     assert {"train/loss_objectness", "train/sem", "train/loc", "train/roi_sem", "train/roi_loc"} <= set(
         logged.split(",")
@@ -121,31 +112,21 @@ def test_a_two_stage_student_learns_in_both_stages(place: Path) -> None:
 def test_a_set_predictor_learns_teaches_and_predicts(place: Path, capsys: Capture) -> None:
     pytest.importorskip("transformers")
     recipe, run = str(place / "ssd.yaml"), place / "rtdetr"
-    command = ["distill", recipe, "--no_doctor", "--out", str(run), "--teacher.weights", f"[{place}/gfl.safetensors]"]
     settings = json.dumps({"config": {"num_queries": 20, "decoder_layers": 2, "num_denoising": 4}})
-    assert main([*command, "--detector.preset", "hf_rtdetrv2_r18", "--detector.settings", settings]) == 0
+    assert (
+        distil(
+            place, "rtdetr", "gfl.safetensors", "--detector.preset", "hf_rtdetrv2_r18", "--detector.settings", settings
+        )
+        == 0
+    )
     logged = (run / "metrics.csv").read_text().splitlines()[0]
     assert {"train/vfl", "train/giou", "train/ccd", "train/sem", "train/loc"} <= set(logged.split(","))
     weights = str(run / "student.safetensors")
     capsys.readouterr()
-    assert main(["doctor", recipe, "--teacher.weights", f"[{weights}]"]) in (0, 2)
+    assert main(["doctor", recipe, "--teacher.weights", f"[{weights}]"]) == 0
     assert "the teacher, a set predictor, finds is told" in " ".join(capsys.readouterr().out.split())
     cached = ["--teacher.cache", str(place / "said"), "--data.replay", "1", "--data.crop", "64"]
-    assert (
-        main(
-            [
-                "distill",
-                recipe,
-                "--no_doctor",
-                "--out",
-                str(place / "taught"),
-                "--teacher.weights",
-                f"[{weights}]",
-                *cached,
-            ]
-        )
-        == 0
-    )
+    assert distil(place, "taught", "rtdetr/student.safetensors", *cached) == 0
     assert (place / "said" / "shard-00000.safetensors").exists()
     out = place / "queries"
     assert main(["predict", weights, str(place / "scenes"), "--out", str(out), "--score", "0.01"]) == 0
@@ -158,17 +139,8 @@ def test_a_set_predictor_learns_teaches_and_predicts(place: Path, capsys: Captur
 def test_a_yolo_learns_from_either_by_the_verbs(place: Path, capsys: Capture) -> None:
     pytest.importorskip("ultralytics")
     run = place / "yolo"
-    command = [
-        "distill",
-        str(place / "ssd.yaml"),
-        "--no_doctor",
-        "--out",
-        str(run),
-        "--teacher.weights",
-        f"[{place}/gfl.safetensors]",
-    ]
     options = ["--detector.preset", "ul_yolo11n", "--detector.freeze", "2", "--detector.freeze_norms", "true"]
-    assert main([*command, *options]) == 0
+    assert distil(place, "yolo", "gfl.safetensors", *options) == 0
     logged = set((run / "metrics.csv").read_text().splitlines()[0].split(","))
     assert {f"train/{name}" for name in ("box_loss", "cls_loss", "dfl_loss", "ccd", "sem", "loc")} <= logged
     weights = str(run / "student.safetensors")

@@ -54,8 +54,9 @@ def gather(jobs: Sequence[Job], command: str) -> dict[str, Any]:
     truth = [targets for _, targets in _samples(data, split)]
     done = [job for job in jobs if (job.folder / "metrics.json").is_file()]
     metrics = {job: run.metrics for job, run in zip(done, read_runs([job.folder for job in done]), strict=True)}
+    images = data.datasets[split].identity()
     for job in done:
-        _check_run(job, metrics[job], data, split)
+        _check_run(job, metrics[job], split, images)
     seen = {job: _detections(job, data, split, truth) for job in done}
     rows = [
         *_teacher_rows(recipe, data, split, jobs[0].folder.parent),
@@ -86,8 +87,8 @@ def gather(jobs: Sequence[Job], command: str) -> dict[str, Any]:
     return result
 
 
-def _check_run(job: Job, metrics: dict[str, Any], data: DataModule, split: Split) -> None:
-    """Refuses a run that cannot stand in the tables. Errors: DataError with the mend."""
+def _check_run(job: Job, metrics: dict[str, Any], split: Split, images: str) -> None:
+    """Refuses a run that cannot stand in the tables. images: what the split is now. Errors: DataError with the mend."""
     if lacking := [key for key in (split, *_TOLD) if key not in metrics]:
         raise DataError(
             f"{job.folder / 'metrics.json'}: holds no {lacking[0]!r}. Delete it; the same command mends it."
@@ -95,10 +96,10 @@ def _check_run(job: Job, metrics: dict[str, Any], data: DataModule, split: Split
     if metrics[split]["ap"] is None:
         raise DataError(f"no object that counts is in the {split} split, so there is nothing to compare.")
     theirs = metrics.get("images", {}).get(split)  # older runs did not tell
-    if theirs is not None and theirs != data.datasets[split].identity():
+    if theirs is not None and theirs != images:
         raise DataError(
             f"{job.folder}: was scored on other {split} images or objects than those of data.root "
-            f"{data.config.root} now. Give that which it was scored on, or another --out."
+            f"{job.recipe.data.root} now. Give that which it was scored on, or another --out."
         )
 
 

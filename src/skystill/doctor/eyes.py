@@ -24,9 +24,9 @@ from skystill.detectors.base import Detector
 from skystill.distillation.hearing import Hearing
 from skystill.doctor.finding import Finding
 from skystill.doctor.patient import Patient
-from skystill.evaluation.coco import CocoEvaluator
+from skystill.evaluation.coco import evaluate_coco
 from skystill.evaluation.confusion import confusion_matrix
-from skystill.structures import Batch, Detections
+from skystill.structures import Batch, Detections, Targets
 from skystill.training.teachers import notes_of
 
 FLOOR = 5.0  # AP below which a teacher has little to teach
@@ -53,6 +53,16 @@ class Sight:
     found: int = 1
     calls: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def blind(self) -> bool:
+        """Whether hardly anything is right, among so many objects that it is no chance."""
+        return self.ap50 < BLIND and self.objects >= ENOUGH
+
+    @property
+    def wrong(self) -> str:
+        """Which classes it calls what, in words."""
+        return ", ".join(f"{true} {name}" for true, name in self.calls.items())
+
 
 def accuracy(patient: Patient, number: int, sight: Sight, images: int) -> Finding:
     """Whether teacher `number` has something to teach. images: of the sample."""
@@ -71,11 +81,10 @@ def accuracy(patient: Patient, number: int, sight: Sight, images: int) -> Findin
         mend = "These are other images than it knows, or in another form; `skystill evaluate` it on its own data."
         return Finding("accuracy", "red", f"{said}, but it was saved with AP {noted:.1f}. {mend}")
     if sight.calls:
-        wrong = ", ".join(f"{true} {name}" for true, name in sight.calls.items())
         names = ", ".join(f"{name}: {true}" for true, name in sight.calls.items())
         mend = f"Give its classes in the order of its outputs, or say what its names mean: teacher.classes {{{names}}}."
-        return Finding("accuracy", "red", f"{said}; it calls {wrong}. {mend}")
-    if sight.ap50 < BLIND and sight.objects >= ENOUGH:
+        return Finding("accuracy", "red", f"{said}; it calls {sight.wrong}. {mend}")
+    if sight.blind:
         return Finding("accuracy", "red", f"{said}: hardly anything right. Is it trained, and for such images?")
     if sight.ap < FLOOR:
         return Finding("accuracy", "yellow", f"{said}. So weak a teacher has little to teach; train it longer.")
@@ -154,8 +163,7 @@ def _score(
     hearing: Hearing | None = None,
     scale: float = 1.0,
 ) -> Sight:
-    classes, count, seen = patient.student.classes, 0, list[Detections]()
-    evaluator = CocoEvaluator(classes, patient.recipe.trainer.max_dets)
+    count, seen, truths = 0, list[Detections](), list[Targets]()
     for batch in sample:
         images = batch.images if change is None else change(batch.images)
         if scale != 1:
@@ -165,14 +173,20 @@ def _score(
         found, truth = clip_to_images(found, batch.sizes), batch.targets
         if hearing is not None:
             found, truth = [hearing.detections(d) for d in found], hearing.truth(truth)
-        evaluator.update(found, truth)
         seen += found
-    objects = sum(len(truth.counted()) for truth in evaluator.targets)
+        truths += truth
+    return judged(seen, truths, patient.student.classes, patient.recipe.trainer.max_dets, count)
+
+
+def judged(
+    seen: Sequence[Detections], truths: Sequence[Targets], classes: Sequence[str], max_dets: int, found: int
+) -> Sight:
+    """What was seen of each image, in the student's classes, against its truth. found: see Sight."""
+    objects = sum(len(truth.counted()) for truth in truths)
     if objects == 0:
-        return Sight(0.0, 0.0, 0, count)
-    scores = evaluator.compute()
-    calls = misnamed(confusion_matrix(seen, evaluator.targets, classes), classes)
-    return Sight(scores.ap, scores.ap50, objects, count, calls)
+        return Sight(0.0, 0.0, 0, found)
+    scores = evaluate_coco(seen, truths, classes, max_dets)
+    return Sight(scores.ap, scores.ap50, objects, found, misnamed(confusion_matrix(seen, truths, classes), classes))
 
 
 def misnamed(matrix: NDArray[np.int64], classes: Sequence[str]) -> dict[str, str]:

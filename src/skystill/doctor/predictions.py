@@ -5,11 +5,9 @@ from __future__ import annotations
 from skystill.boxes.nms import Selection
 from skystill.data.dataset import DetectionDataset
 from skystill.distillation.predictions import PredictionsTeacher
-from skystill.doctor.eyes import BLIND, ENOUGH, FLOOR, misnamed
+from skystill.doctor.eyes import FLOOR, judged
 from skystill.doctor.finding import Finding
 from skystill.doctor.patient import Patient
-from skystill.evaluation.coco import evaluate_coco
-from skystill.evaluation.confusion import confusion_matrix
 from skystill.structures import Targets
 
 
@@ -26,26 +24,25 @@ def coverage(patient: Patient, teacher: PredictionsTeacher) -> Finding:
 def accuracy(patient: Patient, number: int, teacher: PredictionsTeacher) -> Finding:
     """AP of teacher `number` against the truth of the labelled training images, in the files' own pixels."""
     hearing = patient.hearings[number]
-    judged = [
+    found = [
         (hearing.detections(truth.told), hearing.truth([truth])[0])
         for truth in _truths(patient)
         if truth.told is not None and truth.labelled
     ]
-    if not any(len(truth.counted()) for _, truth in judged):
+    told, truths = [told for told, _ in found], [truth for _, truth in found]
+    heard = sum(len(one.above(Selection().score)) for one in told)
+    sight = judged(told, truths, patient.data.classes, patient.recipe.trainer.max_dets, heard)
+    if sight.objects == 0:
         return Finding("accuracy", "yellow", f"no object is in the training images, so {teacher.name} was not judged.")
-    told, truths = [told for told, _ in judged], [truth for _, truth in judged]
-    classes = patient.data.classes
-    scores = evaluate_coco(told, truths, classes, patient.recipe.trainer.max_dets)
-    said = f"{teacher.name}: AP {scores.ap:.1f}, AP50 {scores.ap50:.1f} on {len(judged)} train images"
-    if not any(len(found.above(Selection().score)) for found in told):
+    said = f"{teacher.name}: AP {sight.ap:.1f}, AP50 {sight.ap50:.1f} on {len(found)} train images"
+    if sight.found == 0:
         return Finding("accuracy", "red", f"{said}: no detection scores {Selection().score} or more. Give its scores.")
-    if calls := misnamed(confusion_matrix(told, truths, classes), classes):
-        wrong = ", ".join(f"{true} {name}" for true, name in calls.items())
-        return Finding("accuracy", "red", f"{said}; it calls {wrong}. Correct its category_id or category.")
+    if sight.calls:
+        return Finding("accuracy", "red", f"{said}; it calls {sight.wrong}. Correct its category_id or category.")
     mend = "Are its boxes [x, y, width, height] in pixels of these files?"
-    if scores.ap50 < BLIND and sum(len(truth.counted()) for truth in truths) >= ENOUGH:
+    if sight.blind:
         return Finding("accuracy", "red", f"{said}: hardly anything right. {mend}")
-    if scores.ap < FLOOR:
+    if sight.ap < FLOOR:
         return Finding("accuracy", "yellow", f"{said}. {mend}")
     return Finding("accuracy", "green", said)
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from skystill.boxes.nms import Selection
 from skystill.detectors.base import Detector
+from skystill.detectors.modes import evaluating
 from skystill.memory import peak_memory, restart_peak, status
 
 
@@ -79,7 +79,7 @@ def measure_cost(
     evaluation mode and gets its mode back. Times are only worth comparing on one machine that does nothing else.
     """
     device = next(detector.parameters()).device
-    with _evaluating(detector):
+    with evaluating(detector):
         batch = to_batch(image, device)
         flops = count_flops(detector.raw, batch)
         memory = _peak_memory(lambda: detector.raw(batch), detector, device)
@@ -176,15 +176,3 @@ def _growth(run: Callable[[], object], device: torch.device) -> float:
     before = torch.cuda.memory_allocated(device) if device.type == "cuda" else status("VmRSS")
     run()
     return max(peak_memory(device) - before, 0.0)
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, then the mode that each part was in (frozen parts stay as they were)."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
