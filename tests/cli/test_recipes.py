@@ -112,6 +112,8 @@ def test_wrong_options_are_told_as_typed(option: str, message: str, file: Path) 
             " line 3: not YAML, found character '\\t' that cannot start any",
         ),
         ("data: {root: [a", " line 1: not YAML, expected ',' or ']'"),
+        ("seed: 0\noptim: {lr: 0.1, lr: 0.2}", " line 2: lr is there twice. Mend that line."),
+        ("data: !!python/name:os.system", " line 1: could not determine a constructor for the tag"),
         ("just a sentence", ": a recipe takes keys and values such as `data: ...`, not 'just a sentence'."),
         ("", ": a recipe takes keys and values such as `data: ...`, not None."),
         ("data: [1, 2]", ": data takes keys and values such as `root: ...`, not [1, 2]."),

@@ -108,6 +108,18 @@ def test_a_method_that_does_not_fit_is_told_with_those_that_do(recipe: Recipe, t
         check_methods(patient, {"fine": MethodConfig("pkd"), "mine": MethodConfig("ld")})
 
 
+@pytest.mark.parametrize("name", ["pkd", "ltd_plus"])
+def test_pyramids_without_a_common_range_of_strides_are_refused(recipe: Recipe, tmp_path: Path, name: str) -> None:
+    recipe.detector.settings = SMALL | {"levels": [3, 4]}
+    recipe.teacher.weights = [teacher(tmp_path, levels=(5, 6))]
+    recipe.method = MethodConfig(name)
+    found = by_check(recipe)["method"]
+    assert found.state == "red"
+    assert "(8, 16)" in found.says
+    assert " in common. Change `levels` of the student" in found.says
+    assert found.says.endswith("Methods that fit this pair: none.")
+
+
 def test_a_small_teacher_and_rare_classes_are_worth_a_look(recipe: Recipe, tmp_path: Path) -> None:
     recipe.teacher.weights = [teacher(tmp_path, neck_channels=8, head_channels=8)]
     assert "smaller than the student" in by_check(recipe)["teacher"].says

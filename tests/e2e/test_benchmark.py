@@ -93,7 +93,8 @@ def test_methods_and_seeds_are_compared_and_the_command_can_be_repeated(
         (["--methods", "ltd", "--teacher.weights", "[t]", "--data.group", "x("], "group 'x(' is no regular expression"),
         (["--methods", "ltd", "--seeds", "0,1"], "--seeds takes a whole number, not '0,1'"),
         (["--methods", "alone"], "'alone' is the student without a teacher"),
-        (["--variants", "none.yaml"], "--variants none.yaml: cannot be read (No such file or directory)"),
+        (["--variants", "none.yaml"], "--variants none.yaml: no such file. Give a YAML file"),
+        (["--variants", "twice.yaml"], "twice.yaml line 2: mine is there twice"),
         (["--variants", "list.yaml"], "list.yaml: takes a mapping"),
         (["--variants", "key.yaml"], "key.yaml: mine has no key 'setting'. Its keys are name, settings, weights"),
         (["--variants", "type.yaml"], "type.yaml: mine: settings takes a mapping"),
@@ -108,6 +109,7 @@ def test_what_cannot_be_compared_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("list.yaml").write_text("[ltd, pkd]\n")
+    Path("twice.yaml").write_text("mine: pkd\nmine: cwd\n")
     Path("key.yaml").write_text("mine: {name: ltd, setting: {}}\n")
     Path("type.yaml").write_text("mine: {name: ltd, settings: 3}\n")
     Path("value.yaml").write_text("mine: {name: pkd, settings: {weight: abc}}\n")

@@ -11,6 +11,7 @@ import yaml
 
 from skystill.benchmark.plan import ALONE
 from skystill.cli.parsing import check_types
+from skystill.cli.yamlfile import read_yaml
 from skystill.errors import ConfigError
 from skystill.training.recipe import MethodConfig
 
@@ -77,12 +78,9 @@ def find_variants(names: Sequence[str], path: str | None) -> dict[str, MethodCon
 
 
 def _mapping(path: Path) -> dict[Any, Any]:
-    try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"--variants {path}: cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a YAML file of variants. See `skystill benchmark --help`.") from error
+    if not path.is_file():
+        raise ConfigError(f"--variants {path}: no such file. Give a YAML file, see `skystill benchmark --help`.")
+    given = read_yaml(path, "Variants are told by `skystill benchmark --help`.")
     if not isinstance(given, dict):
         raise ConfigError(f"{path}: takes a mapping from names to methods. See `skystill benchmark --help`.")
     return given

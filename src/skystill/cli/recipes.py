@@ -14,6 +14,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ig
 
 from skystill.cli.methods import as_mapping, take_settings
 from skystill.cli.parsing import check_types, make_parser, parse
+from skystill.cli.yamlfile import read_yaml
 from skystill.errors import ConfigError
 from skystill.training.recipe import Recipe
 
@@ -76,14 +77,7 @@ def check_file(path: Path) -> str | None:
     """
     if not path.is_file():
         raise ConfigError(f"{path}: no such recipe. Recipes are YAML files, e.g. those in recipes/.")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:
-        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        tab = " YAML wants spaces where there is a tab." if "'\\t'" in str(error.problem) else ""
-        raise ConfigError(f"{path}{line}: not YAML, {error.problem}.{tab} Mend that line.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path}: not a YAML text file. Recipes look like those in recipes/.") from error
+    values = read_yaml(path, "Recipes look like those in recipes/.")
     listed = isinstance(values, dict) and isinstance(values.get("method"), list)
     if listed:
         values["method"] = as_mapping(values["method"], f"{path}: method")

@@ -10,6 +10,7 @@ import torch
 from skystill.data.dataset import DetectionDataset
 from skystill.detectors.blackbox import BlackBox
 from skystill.detectors.weights import read_header
+from skystill.distillation.method import Method
 from skystill.distillation.methods import METHODS, make_method
 from skystill.distillation.predictions import PredictionsTeacher
 from skystill.doctor import eyes, pair, predictions, toll
@@ -17,6 +18,7 @@ from skystill.doctor.finding import Finding
 from skystill.doctor.patient import Patient
 from skystill.errors import ConfigError, SkystillError
 from skystill.evaluation.cost import count_parameters
+from skystill.structures import Knowledge
 from skystill.training.loop import check_machine
 from skystill.training.recipe import MethodConfig, Recipe
 
@@ -139,10 +141,10 @@ def check_methods(patient: Patient, methods: Mapping[str, MethodConfig]) -> None
     for label, wanted in methods.items():
         method = make_method(wanted.name, wanted.settings, wanted.weights)
         try:
-            method.prepare(*patient.shapes)
+            _try_on(method, *patient.shapes)
         except ConfigError as error:
-            name = f"{label}: " if label else ""
-            raise ConfigError(f"{name}{error} Methods that fit this pair: {', '.join(fitting(patient))}.") from error
+            name, fit = f"{label}: " if label else "", ", ".join(fitting(patient))
+            raise ConfigError(f"{name}{error} Methods that fit this pair: {fit or 'none'}.") from error
 
 
 def fitting(patient: Patient) -> list[str]:
@@ -151,9 +153,20 @@ def fitting(patient: Patient) -> list[str]:
     found = []
     for name in METHODS:
         with suppress(ConfigError):
-            make_method(name, own.settings if name == own.name else {}).prepare(*patient.shapes)
+            _try_on(make_method(name, own.settings if name == own.name else {}), *patient.shapes)
             found.append(name)
     return found
+
+
+def _try_on(method: Method, seen: Knowledge, told: Knowledge) -> None:
+    """Errors: ConfigError where the method cannot serve the pair, or compares features that are all coarser, or all
+    finer, than those of the other."""
+    method.prepare(seen, told)
+    if method.features and (min(seen.strides) > max(told.strides) or max(seen.strides) < min(told.strides)):
+        raise ConfigError(
+            f"the student's features have strides {seen.strides}, the teacher's {told.strides}: no range in common. "
+            "Change `levels` of the student or teacher.scale."
+        )
 
 
 def _eyes(patient: Patient) -> Iterator[Finding]:
