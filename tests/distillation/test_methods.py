@@ -5,7 +5,7 @@ import pytest
 from skystill.distillation.ltd import LTD, LTDPlus, LTDReleased
 from skystill.distillation.methods import METHODS, make_method
 from skystill.distillation.peers.mgd import MGD
-from skystill.distillation.settings import checked
+from skystill.distillation.settings import Divisor, checked
 from skystill.errors import ConfigError
 
 
@@ -59,6 +59,8 @@ def test_numbers_that_yaml_reads_as_text_are_numbers() -> None:
         ("ltd", {"loc": float("nan")}, "method ltd: loc is nan. Give a number."),
         ("ltd", {"places": 0}, "method ltd: places is 0. Give a whole number of at least 1."),
         ("ltd", {"width": 8.5}, "method ltd: width is 8.5. Give a whole number of at least 1."),
+        ("ltd_plus", {"finds": 2}, "method ltd_plus: finds is 2. Give a number from 0 to 1."),
+        ("ltd", {"fade": [0.6, 3]}, "method ltd: fade is 3. Give a number from 0 to 1."),
         ("ltd", {"sure": 1.5}, "method ltd: sure is 1.5. Give a number from 0 to 1."),
         ("ltd", {"fade": [0.6]}, "method ltd: fade is [0.6]. Give two numbers, from and to."),
         ("ltd", {"fade": 0.6}, "method ltd: fade is 0.6. Give two numbers, from and to."),
@@ -81,9 +83,7 @@ def test_every_setting_of_every_method_has_a_type_that_is_checked() -> None:
 
 def test_settings_of_other_types_are_left_to_the_method() -> None:
     class Own:
-        def __init__(
-            self, names: list[str], deep: bool = False, note: str | None = None, level: int = -1, shift: float = -0.5
-        ) -> None: ...
+        def __init__(self, names: list[str], deep: bool = False, note: str | None = None) -> None: ...
 
     assert checked("own", Own, {"names": ["a"], "deep": True, "note": None}) == {
         "names": ("a",),
@@ -92,6 +92,17 @@ def test_settings_of_other_types_are_left_to_the_method() -> None:
     }
     with pytest.raises(ConfigError, match="method own: deep is 'yes'; choose True, False"):
         checked("own", Own, {"deep": "yes"})
-    assert checked("own", Own, {"level": 0, "shift": -0.25}) == {"level": 0, "shift": -0.25}
-    with pytest.raises(ConfigError, match=r"own: level is -2\. Give a whole number of at least -1"):
-        checked("own", Own, {"level": -2})
+
+
+def test_plain_numbers_take_any_and_annotated_ones_their_bounds() -> None:
+    class Own:
+        def __init__(
+            self, level: int = -1, low: float = 5.0, tau: Divisor = 1.0, names: tuple[str, str] = ("a", "b")
+        ) -> None: ...
+
+    any_number = {"level": -2, "low": 7.5, "names": ("c", "d")}
+    assert checked("own", Own, any_number) == any_number
+    with pytest.raises(ConfigError, match=r"own: level is -2\.5\. Give a whole number\."):
+        checked("own", Own, {"level": -2.5})
+    with pytest.raises(ConfigError, match=r"own: tau is 0\. Give a number above 0\."):
+        checked("own", Own, {"tau": 0})

@@ -7,6 +7,7 @@ from torch import Tensor
 from skystill.distillation.ltd.ccd import CCD, Binding
 from skystill.distillation.ltd.tasd import TASD, RegionsOf
 from skystill.distillation.method import Method
+from skystill.distillation.settings import Count, Divisor, Share, Weight
 from skystill.structures import Dense, Knowledge, Targets
 
 
@@ -32,25 +33,25 @@ class LTD(Method):
     def __init__(
         self,
         binding: Binding = "both",
-        ccd: float = 20.0,
-        sem: float = 1.0,
-        loc: float = 0.25,
-        width: int = 64,
-        places: int = 1024,
-        gamma: float = 1.0,
-        rho: float = 0.5,
-        dim: int = 128,
-        tau_bind: float = 0.2,
-        fade: tuple[float, float] = (0.3, 0.6),
-        warmup: float = 0.0,
-        core: float = 0.5,
-        sure: float = 0.3,
-        low: float = 0.25,
-        background: float = 0.0,
-        tau_loc: float = 10.0,
+        ccd: Weight = 20.0,
+        sem: Weight = 1.0,
+        loc: Weight = 0.25,
+        width: Count = 64,
+        places: Count = 1024,
+        gamma: Weight = 1.0,
+        rho: Weight = 0.5,
+        dim: Count = 128,
+        tau_bind: Divisor = 0.2,
+        fade: tuple[Share, Share] = (0.3, 0.6),
+        warmup: Share = 0.0,
+        core: Share = 0.5,
+        sure: Share = 0.3,
+        low: Share = 0.25,
+        background: Weight = 0.0,
+        tau_loc: Divisor = 10.0,
         regions: RegionsOf = "disentangled",
-        peaks: float = 0.0,
-        finds: float = 0.0,
+        peaks: Share = 0.0,
+        finds: Share = 0.0,
     ) -> None:
         super().__init__()
         self.ccd = CCD(

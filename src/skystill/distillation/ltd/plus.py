@@ -9,6 +9,7 @@ told apart; half of the distance where channels are strong (peaks.py); levels th
 from __future__ import annotations
 
 from skystill.distillation.ltd.paper import LTD
+from skystill.distillation.settings import Count, Divisor, Share, Weight
 
 
 class LTDPlus(LTD):
@@ -16,20 +17,20 @@ class LTDPlus(LTD):
 
     def __init__(
         self,
-        ccd: float = 20.0,
-        sem: float = 0.25,
-        loc: float = 0.1,
-        places: int = 4096,
-        rho: float = 0.5,
-        tau_bind: float = 0.2,
-        warmup: float = 0.0,
-        core: float = 0.5,
-        sure: float = 0.3,
-        low: float = 0.25,
-        background: float = 1.0,
-        tau_loc: float = 10.0,
-        peaks: float = 0.5,
-        finds: float = 1.0,
+        ccd: Weight = 20.0,
+        sem: Weight = 0.25,
+        loc: Weight = 0.1,
+        places: Count = 4096,
+        rho: Weight = 0.5,
+        tau_bind: Divisor = 0.2,
+        warmup: Share = 0.0,
+        core: Share = 0.5,
+        sure: Share = 0.3,
+        low: Share = 0.25,
+        background: Weight = 1.0,
+        tau_loc: Divisor = 10.0,
+        peaks: Share = 0.5,
+        finds: Share = 1.0,
     ) -> None:
         super().__init__(
             "related",

@@ -17,6 +17,7 @@ from skystill.distillation.ltd.regions import find_regions
 from skystill.distillation.maps import GRIDS, pooled_errors, spatial_attention
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import common_levels, same_grid
+from skystill.distillation.settings import Divisor, Weight
 from skystill.errors import ConfigError
 from skystill.structures import Dense, Knowledge, Targets
 
@@ -62,7 +63,7 @@ class LTDReleased(Method):
     """
 
     def __init__(
-        self, att: float = 1e-3, ccd: float = 0.5, ld: float = 0.025, kd: float = 0.5, divisor: float = 16.0
+        self, att: Weight = 1e-3, ccd: Weight = 0.5, ld: Weight = 0.025, kd: Weight = 0.5, divisor: Divisor = 16.0
     ) -> None:
         super().__init__()
         self.att, self.ccd, self.ld, self.kd, self.divisor = att, ccd, ld, kd, divisor

@@ -19,6 +19,7 @@ from skystill.distillation.ltd.losses import box_gap
 from skystill.distillation.ltd.regions import find_regions
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import same_grid
+from skystill.distillation.settings import Weight
 from skystill.distillation.views import as_sigmoid
 from skystill.distributed import mean_over_workers
 from skystill.structures import Dense, Knowledge, Targets
@@ -39,7 +40,7 @@ def box_loss(dense_s: Dense, dense_t: Dense, region: Tensor) -> Tensor:
 class BCKD(Method):
     """BCKD. sem, loc: weights of the terms; 0 leaves one out. Returns "bckd_sem" and "bckd_loc"."""
 
-    def __init__(self, sem: float = 1.0, loc: float = 4.0) -> None:
+    def __init__(self, sem: Weight = 1.0, loc: Weight = 4.0) -> None:
         super().__init__()
         self.sem, self.loc = sem, loc
 

@@ -27,6 +27,7 @@ from skystill.distillation.ltd.losses import box_imitation_loss, semantic_loss
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import at_levels, common_levels, same_grid
 from skystill.distillation.peers.ld import edge_divergence
+from skystill.distillation.settings import Divisor, Weight
 from skystill.distributed import mean_over_workers
 from skystill.errors import ConfigError
 from skystill.structures import Dense, Finish, HeadView, Knowledge, MapPair, Targets
@@ -48,7 +49,7 @@ class CrossKD(Method):
     `build`, and runs on the student's maps at every step.
     """
 
-    def __init__(self, sem: float = 1.0, loc: float = 1.0, tau: float = 1.0) -> None:
+    def __init__(self, sem: Weight = 1.0, loc: Weight = 1.0, tau: Divisor = 1.0) -> None:
         super().__init__()
         self.sem, self.loc, self.tau = sem, loc, tau
         self.adapt: nn.Module = nn.Identity()

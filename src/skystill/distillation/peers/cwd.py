@@ -13,6 +13,7 @@ from torch import Tensor
 
 from skystill.distillation.peaks import peaks_distance
 from skystill.distillation.peers.levels import LevelMethod
+from skystill.distillation.settings import Divisor, Weight
 from skystill.structures import Knowledge, Targets
 
 
@@ -25,7 +26,7 @@ def cwd_loss(feat_s: Tensor, feat_t: Tensor, tau: float = 1.0) -> Tensor:
 class CWD(LevelMethod):
     """CWD on every student level. tau: the paper's T. Returns "cwd"."""
 
-    def __init__(self, weight: float = 10.0, tau: float = 1.0) -> None:
+    def __init__(self, weight: Weight = 10.0, tau: Divisor = 1.0) -> None:
         super().__init__(weight)
         self.tau = tau
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from skystill.boxes.obb import obb_to_hbb
 from skystill.distillation.maps import spatial_attention
 from skystill.distillation.peers.levels import LevelMethod
+from skystill.distillation.settings import Divisor, Weight
 from skystill.structures import Knowledge, Targets
 
 
@@ -94,12 +95,12 @@ class FGD(LevelMethod):
 
     def __init__(
         self,
-        weight: float = 1.0,
-        alpha: float = 1e-3,
-        beta: float = 5e-4,
-        gamma: float = 1e-3,
-        lam: float = 5e-6,
-        tau: float = 0.5,
+        weight: Weight = 1.0,
+        alpha: Weight = 1e-3,
+        beta: Weight = 5e-4,
+        gamma: Weight = 1e-3,
+        lam: Weight = 5e-6,
+        tau: Divisor = 0.5,
     ) -> None:
         super().__init__(weight)
         self.alpha, self.beta, self.gamma, self.lam, self.tau = alpha, beta, gamma, lam, tau

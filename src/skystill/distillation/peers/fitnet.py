@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from skystill.distillation.adapters import adapter
 from skystill.distillation.peers.levels import LevelMethod
+from skystill.distillation.settings import Weight
 from skystill.structures import Knowledge, Targets
 
 
@@ -27,7 +28,7 @@ def hint_loss(feat_s: Tensor, feat_t: Tensor) -> Tensor:
 class FitNet(LevelMethod):
     """FitNets on every student level. Returns "fitnet"."""
 
-    def __init__(self, weight: float = 1.0) -> None:
+    def __init__(self, weight: Weight = 1.0) -> None:
         super().__init__(weight)
 
     def join(self, inputs: int, outputs: int) -> nn.Module:

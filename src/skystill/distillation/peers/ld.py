@@ -19,6 +19,7 @@ from torch import Tensor
 from skystill.distillation.ltd.regions import find_regions
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import same_grid
+from skystill.distillation.settings import Divisor, Share, Weight
 from skystill.distributed import mean_over_workers
 from skystill.errors import ConfigError
 from skystill.structures import Dense, Knowledge, Targets
@@ -57,7 +58,7 @@ class LD(Method):
     Returns "ld" (main) and "ld_vlr".
     """
 
-    def __init__(self, main: float = 0.25, vlr: float = 0.25, tau: float = 10.0, low: float = 0.25) -> None:
+    def __init__(self, main: Weight = 0.25, vlr: Weight = 0.25, tau: Divisor = 10.0, low: Share = 0.25) -> None:
         super().__init__()
         self.main, self.vlr, self.tau, self.low = main, vlr, tau, low
 

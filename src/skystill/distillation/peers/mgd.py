@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from skystill.distillation.peers.levels import LevelMethod
+from skystill.distillation.settings import Share, Weight
 from skystill.errors import ConfigError
 from skystill.structures import Knowledge, Targets
 
@@ -42,7 +43,7 @@ def generator(channels: int) -> nn.Sequential:
 class MGD(LevelMethod):
     """MGD on every student level. mask: share of the cells that are hidden. Returns "mgd"."""
 
-    def __init__(self, weight: float = 2e-5, mask: float = 0.65) -> None:
+    def __init__(self, weight: Weight = 2e-5, mask: Share = 0.65) -> None:
         super().__init__(weight)
         if not 0 <= mask < 1:
             raise ConfigError(f"mask {mask} is no share of the cells; choose 0 or more and less than 1.")

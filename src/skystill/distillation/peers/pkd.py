@@ -16,6 +16,7 @@ from torch import Tensor
 
 from skystill.distillation.maps import pearson_distance
 from skystill.distillation.peers.levels import LevelMethod
+from skystill.distillation.settings import Weight
 from skystill.structures import Knowledge, Targets
 
 
@@ -27,7 +28,7 @@ def pkd_loss(feat_s: Tensor, feat_t: Tensor) -> Tensor:
 class PKD(LevelMethod):
     """PKD on every student level. Returns "pkd"."""
 
-    def __init__(self, weight: float = 10.0) -> None:
+    def __init__(self, weight: Weight = 10.0) -> None:
         super().__init__(weight)
 
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from skystill.distillation.ltd.fusion import Fusion
 from skystill.distillation.maps import at_common_size, pooled_errors
 from skystill.distillation.method import Method
 from skystill.distillation.pairing import nearest_levels
+from skystill.distillation.settings import Weight
 from skystill.structures import Knowledge, Targets
 
 _MOST_WIDTH = 512
@@ -41,7 +42,7 @@ def hierarchical_context_loss(reviewed: Tensor, feat_t: Tensor) -> Tensor:
 class ReviewKD(Method):
     """ReviewKD on every student level. weight: factor of the loss. Returns "reviewkd"."""
 
-    def __init__(self, weight: float = 1.0) -> None:
+    def __init__(self, weight: Weight = 1.0) -> None:
         super().__init__()
         self.weight = weight
         self.partner: list[int] = []

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from skystill.distillation.ltd.bindings import ExplicitBinding, bound
 from skystill.distillation.method import Method
+from skystill.distillation.settings import Count, Weight
 from skystill.structures import Knowledge, Targets
 
 
@@ -30,7 +31,7 @@ class SemCKD(Method):
     places: at most so many cells of a pair are compared at each step. Returns "semckd".
     """
 
-    def __init__(self, weight: float = 3.0, gamma: float = 1.0, dim: int = 128, places: int = 1024) -> None:
+    def __init__(self, weight: Weight = 3.0, gamma: Weight = 1.0, dim: Count = 128, places: Count = 1024) -> None:
         super().__init__()
         self.weight, self.gamma, self.dim, self.places = weight, gamma, dim, places
         self._alpha: Tensor | None = None

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from skystill.distillation.maps import resize_down
 from skystill.distillation.peers.levels import LevelMethod
+from skystill.distillation.settings import Weight
 from skystill.distillation.views import scored
 from skystill.distributed import mean_over_workers
 from skystill.errors import ConfigError
@@ -42,7 +43,7 @@ def score_weighted_l2(levels: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
 class SL2(LevelMethod):
     """SL2 on every student level. Returns "sl2"."""
 
-    def __init__(self, weight: float = 1.0) -> None:
+    def __init__(self, weight: Weight = 1.0) -> None:
         super().__init__(weight)
 
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
