@@ -117,7 +117,8 @@ class Dense:
     logits: (B, N, K). boxes: (B, N, 4|5), decoded, in pixels. edges: (B, N, E, n+1) logits of a distribution over
     each edge's distance, or None where the head has none. places: (N, 4) anchors as (x1, y1, x2, y2), the same for
     every image of the batch. levels: how many of the N places each pyramid level has, fine to coarse. activation:
-    what turns logits into scores. muted: (B, N, K) where a teacher may not speak and its logits are the student's.
+    what turns logits into scores. muted: (B, N, K) where a teacher may not speak and its logits are the student's;
+    placed: (B, N) where its boxes are its own all the same. None of both: everywhere.
     """
 
     logits: Tensor
@@ -127,6 +128,7 @@ class Dense:
     levels: tuple[int, ...]
     activation: Activation = "sigmoid"
     muted: Tensor | None = None
+    placed: Tensor | None = None
 
     def scores(self) -> Tensor:
         """(B, N, K) in 0..1, float32. A softmax head's last class is background and is left out."""

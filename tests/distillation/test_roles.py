@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from skystill.distillation.ltd.losses import localization_loss, semantic_loss
+from skystill.distillation.ltd.regions import find_regions
 from skystill.distillation.pairing import same_grid
 from skystill.distillation.roles import Role, heard, keep_to, said, scope_of
 from skystill.distillation.translation import translations
@@ -87,6 +88,22 @@ def test_what_a_teacher_repeats_it_is_not_sure_of(make_knowledge: MakeKnowledge)
     small = (teacher.dense.boxes[..., 2:] - teacher.dense.boxes[..., :2]).prod(-1).sqrt() < 20
     assert torch.allclose(told.best(), teacher.dense.logits[..., 1].sigmoid() * small)
     assert float(told.scores()[..., 0].min()) > 0.99
+
+
+def test_places_whose_size_is_not_the_teachers_do_not_water_the_lesson_down(make_knowledge: MakeKnowledge) -> None:
+    """L_loc is that of the places it speaks of, whatever else is positive."""
+    student, teacher = make_knowledge(0), make_knowledge(1)
+    dense_t = teacher.dense
+    assert dense_t is not None
+    side = (dense_t.boxes[..., 2:] - dense_t.boxes[..., :2]).clamp(min=0).prod(-1).sqrt()
+    most = side.median().item()
+    dense_s, told = same_grid(student, replace(teacher, scope=Scope((True,) * dense_t.classes, (0, most))))
+    truth = [Targets(dense_t.places[[5, 9]], torch.tensor([0, 1])) for _ in dense_t.boxes]
+    regions, whole = find_regions(told, truth), find_regions(dense_t, truth)
+    assert torch.equal(regions.loc, whole.loc & (side < most))
+    assert 0 < regions.loc.sum() < whole.loc.sum()
+    alone = localization_loss(dense_s, dense_t, whole.loc & (side < most))
+    torch.testing.assert_close(localization_loss(dense_s, told, regions.loc), alone)
 
 
 def test_a_first_stage_hears_of_objects_and_not_that_there_is_nothing(make_dense: Callable[..., Dense]) -> None:

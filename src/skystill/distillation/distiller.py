@@ -25,7 +25,7 @@ from skystill.distillation.pairing import rescale
 from skystill.distillation.predictions import PredictionsTeacher
 from skystill.distillation.pseudo import with_pseudo_targets
 from skystill.distillation.roles import Role
-from skystill.distillation.views import at_anchors
+from skystill.distillation.views import as_one_stage
 from skystill.errors import ConfigError
 from skystill.structures import Dense, Knowledge, Targets
 
@@ -152,9 +152,7 @@ class Distiller(nn.Module):
         its anchors. A two-stage student asks about boxes that nobody knows before, so for it nothing changes.
         """
         told = self.ask(teacher, images)
-        if told.stages is None or self._two_stage:
-            return told
-        return replace(told, dense=at_anchors(told.stages, told.pyramid), stages=None)
+        return told if self._two_stage else as_one_stage(told)
 
     def _look(self, teacher: Detector, images: Tensor) -> Knowledge:
         if self.teacher_scale != 1:

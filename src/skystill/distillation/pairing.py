@@ -12,7 +12,7 @@ from torch import Tensor
 from skystill.distillation.cells import by_cell, fold_finer
 from skystill.distillation.items import at_places, items_of
 from skystill.distillation.roles import keep_to
-from skystill.distillation.views import any_object, as_sigmoid, at_anchors
+from skystill.distillation.views import any_object, as_one_stage, as_sigmoid
 from skystill.errors import ConfigError
 from skystill.structures import Dense, Finish, Judge, Knowledge, MapPair, TwoStage
 
@@ -154,8 +154,7 @@ def _as_dense(student: Knowledge, teacher: Knowledge) -> tuple[Knowledge, Knowle
     if student.stages is None and teacher.stages is None:
         return student, teacher
     if student.stages is None:
-        assert teacher.stages is not None
-        return student, replace(teacher, dense=at_anchors(teacher.stages, teacher.pyramid))
+        return student, as_one_stage(teacher)
     if teacher.stages is not None:
         told = teacher.stages.first
     else:

@@ -108,7 +108,8 @@ def keep_to(scope: Scope | None, dense_s: Dense, dense_t: Dense) -> tuple[Dense,
         dense_s, dense_t = replace(dense_s, edges=edges_s), replace(dense_t, edges=edges_t)
     own = dense_s.detach()
     told, mine = dense_t.logits.float(), own.logits.float()
-    size = _sized(dense_t.boxes, scope)[..., None]
+    placed = _sized(dense_t.boxes, scope)
+    size = placed[..., None]
     if dense_t.classes == 1 < len(scope.classes):
         speaks = size & (told > mine)
     else:
@@ -118,7 +119,7 @@ def keep_to(scope: Scope | None, dense_s: Dense, dense_t: Dense) -> tuple[Dense,
         edges = torch.where(size[..., None], edges.float(), own.edges.float())
     boxes = torch.where(size, dense_t.boxes.float(), own.boxes.float())
     logits = torch.where(speaks, told, mine)
-    return dense_s, replace(dense_t, logits=logits, boxes=boxes, edges=edges, muted=~speaks)
+    return dense_s, replace(dense_t, logits=logits, boxes=boxes, edges=edges, muted=~speaks, placed=placed)
 
 
 def _within(labels: Tensor, boxes: Tensor, scope: Scope) -> Tensor:

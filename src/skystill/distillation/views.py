@@ -42,6 +42,14 @@ def any_object(dense: Dense) -> Dense:
     return replace(dense, logits=odds, activation="sigmoid")
 
 
+def as_one_stage(teacher: Knowledge) -> Knowledge:
+    """A teacher as one-stage students hear it, live as from a cache: a two-stage one by what it finds at its anchors,
+    any other as it is."""
+    if teacher.stages is None:
+        return teacher
+    return replace(teacher, dense=at_anchors(teacher.stages, teacher.pyramid), stages=None)
+
+
 def scored(knowledge: Knowledge) -> Dense | None:
     """What scores the cells of a pyramid: a dense head, or a first stage."""
     return knowledge.stages.first if knowledge.stages is not None else knowledge.dense

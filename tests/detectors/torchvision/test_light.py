@@ -11,6 +11,8 @@ from torchvision.models import detection
 import skystill
 from skystill.detectors.weights import create, load, save
 from skystill.distillation.cache import layout_of, pack, unpack
+from skystill.distillation.distiller import in_float32
+from skystill.distillation.methods import make_method
 from skystill.errors import ConfigError
 from skystill.structures import Targets
 
@@ -76,14 +78,19 @@ def test_what_makes_no_detector_is_told(settings: dict[str, Any], message: str) 
     assert "\n" not in str(caught.value)
 
 
-def test_a_two_stage_teacher_that_was_kept_teaches_a_one_stage_student_as_the_live_one() -> None:
+@pytest.mark.parametrize(("name", "settings"), [("ltd", {"places": 4096}), ("ltd_plus", {}), ("sl2", {}), ("bckd", {})])
+def test_a_two_stage_teacher_that_was_kept_teaches_a_one_stage_student_as_the_live_one(
+    name: str, settings: dict[str, Any]
+) -> None:
     images, targets = scene()
     student = skystill.create("gfl_mnv3s_050", CLASSES, neck_channels=32, head_channels=32)
     teacher = make("fasterrcnn_light")
-    distiller = skystill.Distiller(student, teacher, skystill.LTD("related", places=4096)).eval()
+    for layer in ("model.rpn.head.cls_logits", "model.roi_heads.box_predictor.cls_score"):  # scores that differ
+        torch.nn.init.normal_(teacher.get_parameter(f"{layer}.weight"), std=9.0)
+    distiller = skystill.Distiller(student, teacher, make_method(name, settings)).eval()
     kept = distiller.ask_to_keep(teacher, images)
     assert kept.stages is None
-    told = unpack(pack(kept), layout_of(kept))
+    told = in_float32(unpack(pack(kept), layout_of(kept)))
     seen = student(images).knowledge
     method = distiller.methods[0]
     torch.manual_seed(0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from skystill.distillation.views import scored
 from skystill.structures import Knowledge
 
 LEAST = 0.05  # a place that scores less finds nothing
@@ -20,9 +21,10 @@ LEAST = 0.05  # a place that scores less finds nothing
 def finds_by_level(teacher: Knowledge) -> Tensor | None:
     """(B, L_t) of all that is found in an image, by its scores, the share of each level; all alike where nothing is.
 
-    None for a teacher that does not say at which level it finds. A two-stage one says it by its first stage.
+    None for a teacher that does not say at which level it finds. A two-stage one that teaches a
+    two-stage student says it by its first stage.
     """
-    dense = teacher.dense if teacher.stages is None else teacher.stages.first
+    dense = scored(teacher)
     if dense is None or len(dense.levels) != len(teacher.pyramid):
         return None
     best = dense.best()

@@ -8,6 +8,7 @@ from skystill.distillation.ltd.ccd import CCD, Binding
 from skystill.distillation.ltd.tasd import TASD, RegionsOf
 from skystill.distillation.method import Method
 from skystill.distillation.settings import Count, Divisor, Share, Weight
+from skystill.distillation.views import as_one_stage
 from skystill.structures import Dense, Knowledge, Targets
 
 
@@ -83,6 +84,8 @@ class LTD(Method):
 
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
         """See Method."""
+        if student.stages is None and (self.ccd.finds or self.tasd):
+            teacher = as_one_stage(teacher)
         calibrated = self.ccd(student, teacher, self.progress) if self.features else {}
         return calibrated | self.tasd(student, teacher, targets)
 

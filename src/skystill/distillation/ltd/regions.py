@@ -41,7 +41,7 @@ def find_regions(
     """Regions of each image. core: size of an object's core as a share of its sides. sure: teacher score that counts
     as sure.
 
-    An image without objects has no region at all.
+    An image without objects has no region at all, and no box is taught where the teacher may not speak of its own.
     """
     places, levels = dense_t.places, dense_t.levels
     centre = (places[:, :2] + places[:, 2:]) / 2
@@ -52,7 +52,10 @@ def find_regions(
     ring = valuable_regions(places, boxes, assignments, low) >= 0
     cores = torch.stack([inside_any(centre, shrink(one, core)) for one in boxes])
     peopled = torch.tensor([len(one) > 0 for one in boxes], device=places.device)[:, None]
-    return Regions(positive, ring, (positive | cores | certain) & peopled, positive | ring)
+    sem = (positive | cores | certain) & peopled
+    if dense_t.placed is not None:  # elsewhere boxes are the student's own, which would only count
+        positive, ring = positive & dense_t.placed, ring & dense_t.placed
+    return Regions(positive, ring, sem, positive | ring)
 
 
 @torch.no_grad()
@@ -70,7 +73,8 @@ def proposal_regions(
         overlaps.append(box_iou(found, truth).amax(1) if len(truth) else found.new_zeros(len(found)))
         peopled.append(torch.full_like(overlaps[-1], len(truth) > 0, dtype=torch.bool))
     overlap, certain = torch.cat(overlaps)[None], dense_t.best() >= sure
-    return ((overlap >= 0.5) | certain) & torch.cat(peopled), overlap >= low
+    near = overlap >= low
+    return ((overlap >= 0.5) | certain) & torch.cat(peopled), near if dense_t.placed is None else near & dense_t.placed
 
 
 def shrink(boxes: Tensor, factor: float) -> Tensor:

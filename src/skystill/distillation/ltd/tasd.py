@@ -43,9 +43,13 @@ class TASD:
         if self.regions not in get_args(RegionsOf):
             raise ConfigError(f"regions {self.regions!r} are unknown; choose {' or '.join(get_args(RegionsOf))}.")
 
+    def __bool__(self) -> bool:
+        """Whether any term has a weight."""
+        return bool(self.sem or self.loc)
+
     def check(self, student: Knowledge, teacher: Knowledge) -> None:
         """Errors: ConfigError where predictions of this pair cannot be compared."""
-        if not (self.sem or self.loc):
+        if not self:
             return
         if student.queries is not None:
             items_of(teacher, student.queries.classes)
@@ -54,7 +58,7 @@ class TASD:
 
     def __call__(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
         """Weighted terms by name; a weight of 0 leaves its term out."""
-        if not (self.sem or self.loc):
+        if not self:
             return {}
         if student.queries is not None:
             level, stride = student.pyramid[0], student.strides[0]

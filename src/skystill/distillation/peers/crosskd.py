@@ -67,7 +67,7 @@ class CrossKD(Method):
         if teacher.scope is not None:
             raise ConfigError(
                 "crosskd asks the teacher's head about everything, but this teacher may not speak of every class or "
-                "size. Methods that keep to what it may: ltd, bckd."
+                "size. Methods that keep to what it may: ltd, bckd, ld, fgd."
             )
         for whose, knowledge in (("student's", student), ("teacher's", teacher)):
             if knowledge.head is None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from skystill.distillation.maps import resize_down
 from skystill.distillation.peers.levels import LevelMethod
 from skystill.distillation.settings import Weight
-from skystill.distillation.views import scored
+from skystill.distillation.views import as_one_stage, scored
 from skystill.distributed import mean_over_workers
 from skystill.errors import ConfigError
 from skystill.structures import Dense, Knowledge, Targets
@@ -40,6 +40,11 @@ def score_weighted_l2(levels: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
     return total / mean_over_workers(weights).clamp(min=1)
 
 
+def _scored(student: Knowledge, teacher: Knowledge) -> Dense | None:
+    """What scores the cells of the teacher's pyramid for this student."""
+    return scored(as_one_stage(teacher) if student.stages is None else teacher)
+
+
 class SL2(LevelMethod):
     """SL2 on every student level. Returns "sl2"."""
 
@@ -51,9 +56,9 @@ class SL2(LevelMethod):
         if teacher.scope is not None:
             raise ConfigError(
                 "sl2 teaches wherever the teacher sees anything, but this teacher may not speak of every class or "
-                "size. Methods that keep to what it may: ltd, bckd."
+                "size. Methods that keep to what it may: ltd, bckd, ld, fgd."
             )
-        dense = scored(teacher)
+        dense = _scored(student, teacher)
         if dense is None:
             raise ConfigError("sl2 weights cells by the teacher's scores and the teacher has no dense head; use pkd.")
         cells = [t.shape[2] * t.shape[3] for t in teacher.pyramid]
@@ -71,7 +76,7 @@ class SL2(LevelMethod):
 
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
         """See Method."""
-        dense = scored(teacher)
+        dense = _scored(student, teacher)
         assert dense is not None
         scores = best_scores(dense, [(t.shape[2], t.shape[3]) for t in teacher.pyramid])
         levels = [
