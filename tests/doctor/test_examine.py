@@ -108,6 +108,18 @@ def test_a_method_that_does_not_fit_is_told_with_those_that_do(recipe: Recipe, t
         check_methods(patient, {"fine": MethodConfig("pkd"), "mine": MethodConfig("ld")})
 
 
+def test_every_teacher_is_looked_at(recipe: Recipe, tmp_path: Path) -> None:
+    recipe.teacher.weights = [teacher(tmp_path), teacher(tmp_path, reg_max=4)]
+    found = list(examine(replace(recipe, method=MethodConfig("ld"))))
+    first, second = (finding.says for finding in found if finding.check == "pair")
+    assert first.startswith(f"{recipe.teacher.weights[0]}: ")
+    assert second.startswith(f"{recipe.teacher.weights[1]}: ")
+    assert (found[-1].check, found[-1].state) == ("method", "red")
+    assert found[-1].says.startswith(f"{recipe.teacher.weights[1]}: ld compares")
+    with pytest.raises(ConfigError, match=r"mine: .*Methods that fit this pair"):
+        check_methods(Patient(recipe), {"fine": MethodConfig("pkd"), "mine": MethodConfig("ld")})
+
+
 @pytest.mark.parametrize("name", ["pkd", "ltd_plus"])
 def test_pyramids_without_a_common_range_of_strides_are_refused(recipe: Recipe, tmp_path: Path, name: str) -> None:
     recipe.detector.settings = SMALL | {"levels": [3, 4]}

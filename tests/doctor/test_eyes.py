@@ -114,6 +114,15 @@ def test_classes_that_go_by_one_anothers_names(matrix: list[list[int]], calls: d
     assert eyes.misnamed(np.array(matrix), ("ship", "boat", "plane")) == calls
 
 
+@pytest.mark.parametrize(("objects", "ap50", "state"), [(6, 8.8, "yellow"), (30, 8.8, "red"), (6, 88.0, "red")])
+def test_few_objects_prove_no_other_form_by_chance(
+    objects: int, ap50: float, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {True: Sight(1.0, 1.9, objects), False: Sight(3.0, ap50, objects)}
+    monkeypatch.setattr(eyes, "see", lambda patient, number, sample, change=None: seen[change is None])
+    assert eyes.taste(patient(Picky(lambda x: True)), 0, seen[True], batches()).state == state
+
+
 def test_a_teacher_that_does_not_mind_is_left_alone() -> None:
     teacher = Picky(lambda x: True)
     whole = patient(teacher)

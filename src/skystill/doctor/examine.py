@@ -10,7 +10,6 @@ import torch
 from skystill.data.dataset import DetectionDataset
 from skystill.detectors.blackbox import BlackBox
 from skystill.detectors.weights import read_header
-from skystill.distillation.method import Method
 from skystill.distillation.methods import METHODS, make_method
 from skystill.distillation.predictions import PredictionsTeacher
 from skystill.doctor import eyes, pair, predictions, toll
@@ -18,7 +17,6 @@ from skystill.doctor.finding import Finding
 from skystill.doctor.patient import Patient
 from skystill.errors import ConfigError, SkystillError
 from skystill.evaluation.cost import count_parameters
-from skystill.structures import Knowledge
 from skystill.training.loop import check_machine
 from skystill.training.recipe import MethodConfig, Recipe
 
@@ -139,9 +137,8 @@ def _method(patient: Patient) -> Iterator[Finding]:
 def check_methods(patient: Patient, methods: Mapping[str, MethodConfig]) -> None:
     """Whether every one can serve the pair. Errors: ConfigError that names the first that cannot, why, and what can."""
     for label, wanted in methods.items():
-        method = make_method(wanted.name, wanted.settings, wanted.weights)
         try:
-            _try_on(method, *patient.shapes)
+            _try_on(patient, wanted)
         except ConfigError as error:
             name, fit = f"{label}: " if label else "", ", ".join(fitting(patient))
             raise ConfigError(f"{name}{error} Methods that fit this pair: {fit or 'none'}.") from error
@@ -153,20 +150,25 @@ def fitting(patient: Patient) -> list[str]:
     found = []
     for name in METHODS:
         with suppress(ConfigError):
-            _try_on(make_method(name, own.settings if name == own.name else {}), *patient.shapes)
+            _try_on(patient, own if name == own.name else MethodConfig(name))
             found.append(name)
     return found
 
 
-def _try_on(method: Method, seen: Knowledge, told: Knowledge) -> None:
-    """Errors: ConfigError where the method cannot serve the pair, or compares features that are all coarser, or all
-    finer, than those of the other."""
-    method.prepare(seen, told)
-    if method.features and (min(seen.strides) > max(told.strides) or max(seen.strides) < min(told.strides)):
-        raise ConfigError(
-            f"the student's features have strides {seen.strides}, the teacher's {told.strides}: no range in common. "
-            "Change `levels` of the student or teacher.scale."
-        )
+def _try_on(patient: Patient, wanted: MethodConfig) -> None:
+    """Errors: ConfigError where the method cannot serve the student with every teacher, or compares features that are
+    all coarser, or all finer, than those of the other."""
+    for path, (seen, told) in zip(patient.recipe.teacher.weights, patient.shapes, strict=True):
+        method = make_method(wanted.name, wanted.settings, wanted.weights)
+        try:
+            method.prepare(seen, told)
+            if method.features and (min(seen.strides) > max(told.strides) or max(seen.strides) < min(told.strides)):
+                raise ConfigError(
+                    f"the student's features have strides {seen.strides}, the teacher's {told.strides}: no range in "
+                    "common. Change `levels` of the student or teacher.scale."
+                )
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}" if len(patient.shapes) > 1 else str(error)) from error
 
 
 def _eyes(patient: Patient) -> Iterator[Finding]:

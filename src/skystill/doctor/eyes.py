@@ -35,8 +35,8 @@ SHARE, SEEN = 0.5, 3  # a class goes by another's name if more than this share o
 SECONDS = 20.0  # that all looks with all variants may take
 MOST, LEAST = 48, 4  # images of the sample
 # Another input may fit when its AP50 is ahead by this much, and does when it is so many times that of this one, or
-# lacks at most so much of what this one lacks.
-MARGIN, FACTOR, LACK = 3.0, 1.25, 0.8
+# lacks at most so much of what this one lacks; of few objects if it finds half, which is no chance.
+MARGIN, FACTOR, LACK, SURE = 3.0, 1.25, 0.8, 50.0
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 Change = Callable[[Tensor], Tensor]
@@ -114,9 +114,10 @@ def taste(patient: Patient, number: int, sight: Sight, sample: list[Batch]) -> F
         if not torch.equal(change(first), first)  # grey images have no order of bands
     }
     name, best = max(tried.items(), key=lambda item: item[1].ap50)
-    if best.ap50 > sight.ap50 + MARGIN:
+    if best.ap50 > max(sight.ap50 + MARGIN, FLOOR):
         said = f"{path}: AP50 {sight.ap50:.1f} on bands as they come in 0..1, {best.ap50:.1f} with {name}"
-        if best.ap50 > sight.ap50 * FACTOR or 100 - best.ap50 < LACK * (100 - sight.ap50):
+        ahead = best.ap50 > sight.ap50 * FACTOR or 100 - best.ap50 < LACK * (100 - sight.ap50)
+        if ahead and (sight.objects >= ENOUGH or best.ap50 >= SURE):
             return Finding("input", "red", f"{said}. Change what its first layer gets.")
         return Finding("input", "yellow", f"{said}. Was it trained on such images?")
     if sight.ap50 < FLOOR:  # blind in every form alike

@@ -31,8 +31,7 @@ class _Silent(Method):
     features = False
 
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
-        if not hasattr(self, "shapes"):
-            self.shapes = (student, teacher)
+        self.shapes = (student, teacher)
 
     def forward(self, student: Knowledge, teacher: Knowledge, targets: list[Targets]) -> dict[str, Tensor]:
         return {}
@@ -116,19 +115,18 @@ class Patient:
         return self._distiller(make_method(wanted.name, wanted.settings, wanted.weights))
 
     @cached_property
-    def _silent(self) -> tuple[Distiller, _Silent]:
-        silent = _Silent()
-        return self._distiller(silent), silent
+    def _silent(self) -> Distiller:
+        return self._distiller(_Silent())
 
     @property
-    def shapes(self) -> tuple[Knowledge, Knowledge]:
-        """What student and first teacher give for a blank image, in the student's pixels."""
-        return self._silent[1].shapes
+    def shapes(self) -> list[tuple[Knowledge, Knowledge]]:
+        """What the student and each teacher give for a blank image, in the student's pixels."""
+        return [method.shapes for method in self._silent.methods]  # type: ignore[misc]
 
     @property
     def hearings(self) -> list[Hearing]:
         """How the student hears each teacher."""
-        return self._silent[0].hearings
+        return self._silent.hearings
 
     def _distiller(self, method: Method) -> Distiller:
         return make_distiller(self.recipe.teacher, self.student, self.teachers, method).to(self.device).train()
