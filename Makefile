@@ -7,12 +7,20 @@ BIN := .venv/bin
 help:            ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
-.venv/installed: pyproject.toml constraints.txt
+INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+
+.venv/demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lite,deploy,transformers,ultralytics,dev]'
+	@echo "installing into .venv: some 6 GB, most of it PyTorch with its GPU libraries"
+	$(INSTALL) '.[lite,deploy]'
 	touch $@
 
-demo: .venv/installed  ## the whole path on synthetic scenes, in five minutes
+# Besides what the demo needs: transformers, ultralytics (AGPL-3.0), and the tools of the tests.
+.venv/installed: .venv/demo
+	$(INSTALL) '.[lite,deploy,transformers,ultralytics,dev]'
+	touch $@
+
+demo: .venv/demo  ## the whole path on synthetic scenes, in five minutes
 	$(BIN)/skystill demo --out runs/demo
 
 test: lint types unit  ## lint, types, tests

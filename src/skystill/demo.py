@@ -38,9 +38,10 @@ from skystill.evaluation.runs import Run, read_runs
 from skystill.evaluation.sections import bindings_section, curves_section
 from skystill.files import write_text
 from skystill.memory import peak_memory
-from skystill.training.folder import run_folder
+from skystill.training.folder import LAST, run_folder
 from skystill.training.recipe import DetectorConfig, MethodConfig, OptimConfig, Recipe, TeacherConfig, TrainerConfig
 from skystill.training.scoring import collect, typical_cost
+from skystill.training.settled import settled
 
 TEACHER = Path(__file__).parent / "assets" / "demo_teacher.safetensors"
 TEACHER_FLOOR = 5.0  # AP on the demo's test scenes under which the shipped teacher must have been damaged
@@ -78,14 +79,15 @@ def demo_recipe(out: Path, seed: int = 0) -> Recipe:
 def run_demo(out: Path, seed: int = 0) -> dict[str, Any]:
     """Runs the demo into the folder `out`. Returns what summary.json holds.
 
-    Errors: WeightsError when the shipped teacher is missing or scores below its floor; ConfigError when `out` holds a
-    run already.
+    What is there of an earlier demo is kept, and gone on with. Errors: WeightsError when the shipped teacher is missing
+    or scores below its floor; ConfigError when `out` holds runs of another seed or cannot be written.
     """
     console, started = Console(), time.perf_counter()
     recipe = demo_recipe(out, seed)
     runs = {"alone": out / "alone", "ltd": out / "ltd"}
-    for folder in runs.values():
-        run_folder(replace(recipe, out=str(folder)), "demo", resume=False)
+    for key, folder in runs.items():
+        same = replace(recipe, out=str(folder), method=settled(recipe.method))
+        run_folder(same, key, resume=(folder / LAST).is_file())
 
     console.rule("1  scenes")
     data = DataModule(recipe.data, seed)
@@ -123,7 +125,7 @@ def run_demo(out: Path, seed: int = 0) -> dict[str, Any]:
         "A student, alone and with LTD",
         f"skystill demo, seed {seed}: the same student, scenes, order and schedule. The second had a teacher, "
         "from whose features and predictions it learned.",
-        _sections(table, _verdict(scores, closed), read_runs(list(runs.values())), _pictures(data, seen, least)),
+        _sections(table, _verdict(scores, closed), read_runs(list(runs.values())), _pictures(data, seen, least), least),
     )
     own = peak_memory(torch.device("cpu")) / 2**20
     summary |= {"seconds": round(time.perf_counter() - started, 1), "peak_mb": round(max(own, peak), 1)}
@@ -149,6 +151,7 @@ def _train_both(recipe: Recipe, runs: dict[str, Path], console: Console) -> floa
     running: dict[str, subprocess.Popen[str]] = {}
     for key, verb in (("alone", "train"), ("ltd", "distill")):
         command = ["skystill", verb, str(path), "--out", str(runs[key])]
+        command += ["--resume"] if (runs[key] / LAST).is_file() else []
         console.print(" ".join(command), highlight=False, soft_wrap=True)
         running[key] = subprocess.Popen(
             [sys.executable, "-m", *command],
@@ -239,21 +242,24 @@ def _pictures(data: DataModule, seen: dict[str, CocoEvaluator], least: dict[str,
     least: score from which on each one's detections are drawn.
     """
     pictures: list[tuple[str, str]] = []
-    kept = "drawn from each one's score of the best F1 on val: " + ", ".join(f"{s:.2f}" for s in least.values())
     for index, truth in enumerate(seen["teacher"].targets):
         if len(truth) and len(pictures) < PICTURES:
             image, _ = data.datasets["test"][index]
             found = {NAMES[key]: one.detections[index].above(least[key]) for key, one in seen.items()}
             sheet = side_by_side(image, {"truth": truth, **found}, data.classes)
-            pictures.append((picture_data_uri(sheet), f"{truth.name}: {kept}"))
+            pictures.append((picture_data_uri(sheet), truth.name))
     return pictures
 
 
-def _sections(table: TableData, verdict: str, runs: list[Run], pictures: list[tuple[str, str]]) -> list[Section]:
+def _sections(
+    table: TableData, verdict: str, runs: list[Run], pictures: list[tuple[str, str]], least: dict[str, float]
+) -> list[Section]:
+    scores = ", ".join(f"{NAMES[key]} {score:.2f}" for key, score in least.items())
+    drawn = f"Drawn are detections from the score of each one's best F1 on val: {scores}."
     recipe = (runs[1].folder / "recipe.yaml").read_text(encoding="utf-8")
     return [
         Section("Result", [verdict], [table]),
-        Section("What they see", ["The first test scenes, not chosen."], images=pictures),
+        Section("What they see", ["The first test scenes that hold objects.", drawn], images=pictures),
         *curves_section(runs),
         *bindings_section(runs),
         Section("How it was made", details={"recipe": recipe, "metrics": json.dumps(runs[1].metrics, indent=1)}),

@@ -82,7 +82,7 @@ def test_settings_merge_key_by_key_from_the_command_line(tmp_path: Path) -> None
         ("--data.format=csv", "--data.format takes coco, dota, yolo, voc or synthetic, not 'csv'."),
         ("--data.white=x", "--data.white takes a number or null, not 'x'."),
         ("--data.scale_jitter=[1]", "--data.scale_jitter takes a list of 2 values, not '[1]'."),
-        ("--teacher.weights=a.st", "--teacher.weights takes a list such as [a, b], not 'a.st'."),
+        ("--optim.drops=3", "--optim.drops takes a list such as [a, b], not '3'."),
         ("--detector.settings=3", "--detector.settings takes a mapping such as {key: value}, not '3'."),
         ("--detector=3", "'3' is neither a YAML file nor a mapping"),
         ("--data.roo=x", "--data.roo is no option; did you mean --data.root?"),
@@ -97,6 +97,15 @@ def test_wrong_options_are_told_as_typed(option: str, message: str, file: Path) 
     assert str(told.value).startswith(message)
     assert "\n" not in str(told.value)
     assert "<class" not in str(told.value)
+
+
+def test_one_teacher_is_named_without_brackets(tmp_path: Path) -> None:
+    path, name = tmp_path / "r.yaml", "a teacher, mine.safetensors"
+    path.write_text(f"teacher: {{weights: '{name}'}}")
+    assert parse(str(path)).teacher.weights == [name]
+    path.write_text("seed: 1")
+    for words in (["--teacher.weights", name], [f"--teacher.weights={name}"], ["--teacher.weights", f"['{name}']"]):
+        assert parse(str(path), *words).teacher.weights == [name]
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,14 @@ def test_the_demo_walks_the_whole_path(tmp_path: Path, capsys: pytest.CaptureFix
     assert "student with LTD" in page
     assert "epoch 2/2" in capsys.readouterr().out
 
+    weights = (out / "ltd" / "student.safetensors").read_bytes()
+    (out / "alone" / "metrics.json").unlink()  # as if it had been stopped there
+    assert main(["demo", "--out", str(out), "--seed", "1"]) == 0
+    assert "It stays as it is" in capsys.readouterr().out
+    assert (out / "ltd" / "student.safetensors").read_bytes() == weights
+    assert json.loads((out / "summary.json").read_text())["ltd"]["ap"] == summary["ltd"]["ap"]
     assert main(["demo", "--out", str(out)]) == 2
-    assert "holds a run already" in capsys.readouterr().err
+    assert "with seed 1, and now that is 0" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("tiny")

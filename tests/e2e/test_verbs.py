@@ -92,7 +92,7 @@ def test_a_run_is_not_overwritten_but_resumed(place: Path, capsys: Capture) -> N
     command = ["train", str(place / "ship.yaml"), "--out", str(place / "teacher")]
     before = (place / "teacher" / "student.safetensors").read_bytes()
     assert main(command) == 2
-    assert "holds a run already. Add --resume" in capsys.readouterr().err
+    assert "holds a finished run. Give another --out" in capsys.readouterr().err
     assert main([*command, "--resume"]) == 0
     assert "It stays as it is" in capsys.readouterr().out
     after = load(place / "teacher" / "student.safetensors").state_dict()

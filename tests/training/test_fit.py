@@ -79,7 +79,7 @@ def test_the_run_folder_holds_what_is_promised_and_its_recipe_runs_again(
 
     again, _ = parse_recipe(recipe_parser(verb, ""), [str(folder / "recipe.yaml"), "--out", str(tmp_path / "again")])
     assert same(weights(run(again) / "student.safetensors"), student.state_dict())
-    with pytest.raises(ConfigError, match="holds a run already"):
+    with pytest.raises(ConfigError, match="holds a finished run"):
         run(again)
 
 

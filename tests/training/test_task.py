@@ -10,7 +10,7 @@ from skystill.detectors.gfl import GFL
 from skystill.detectors.weights import create
 from skystill.errors import ConfigError
 from skystill.training.recipe import OptimConfig, Recipe
-from skystill.training.task import Train, freeze_stages, keep_norms, lr_factor, make_optimizer
+from skystill.training.task import Train, backbone_of, freeze_stages, keep_norms, lr_factor, make_optimizer
 
 
 def test_cosine_climbs_then_falls_to_a_hundredth() -> None:
@@ -37,6 +37,8 @@ def test_only_kernels_and_matrices_decay_and_frozen_tensors_are_left_out(name: s
     optimizer = make_optimizer(module, OptimConfig(optimizer=name, lr=0.5, weight_decay=0.125, momentum=0.75))  # type: ignore[arg-type]
     decays, stays = optimizer.param_groups
     assert [id(p) for p in decays["params"]] == [id(module[0].weight)]
+    whole = make_optimizer(nn.LayerNorm([3, 1, 1]), OptimConfig(optimizer=name)).param_groups  # type: ignore[arg-type]
+    assert [len(group["params"]) for group in whole] == [0, 2]
     assert {id(p) for p in stays["params"]} == {
         id(p) for p in (module[0].bias, *module[1].parameters(), module[2].bias)
     }
@@ -55,6 +57,11 @@ def test_without_gradient_a_kernel_shrinks_and_a_bias_stays(name: str, kept: flo
     make_optimizer(layer, OptimConfig(optimizer=name, lr=0.5, weight_decay=0.125)).step()  # type: ignore[arg-type]
     torch.testing.assert_close(layer.weight, before[0] * kept)
     assert torch.equal(layer.bias, before[1])
+
+
+def test_a_detector_without_a_backbone_freezes_none() -> None:
+    with pytest.raises(ConfigError, match="for a part called backbone, which Linear has not"):
+        backbone_of(nn.Linear(2, 2))  # type: ignore[arg-type]
 
 
 def test_stages_freeze_from_the_stem_on(make_gfl: type[GFL]) -> None:

@@ -13,7 +13,8 @@ NOTES = (
     "AP: mean and standard deviation over seeds. gain: mean paired difference to the student alone, equal seeds. "
     "95% seeds: Student's t interval of the gain over seeds: would it be there again after training again? "
     "95% images: bootstrap interval over test images with these weights. gap closed: share of the way from the student "
-    "alone to the teacher. Bold: ahead of every other at the seeds that both have, with none diverged."
+    "alone to the teacher. s/step and minutes: as the runs went, with whatever else the machine did then. "
+    "Bold: ahead of every other at the seeds that both have, with none diverged."
 )
 
 

@@ -53,7 +53,7 @@ def benchmark(arguments: Sequence[str]) -> None:
     recipe.check()
     scored_split(recipe)
     if not recipe.teacher.weights:
-        raise ConfigError("the recipe names no teacher. Give --teacher.weights '[teacher.safetensors]'.")
+        raise ConfigError("the recipe names no teacher. Give --teacher.weights teacher.safetensors.")
     if recipe.data.group is not None:
         flight_pattern(recipe.data.group)  # it is needed after hours
     jobs = make_jobs(recipe, variants, space.seeds, out)

@@ -21,7 +21,7 @@ _TEXT = """Look a distillation over before hours of training: do weights load, d
 does the teacher see these images well (and would it see them better in another form), which methods fit, what do a
 step, an epoch, memory and cache take. Nothing is trained and nothing is written. `skystill distill` does it first.
 
-  skystill doctor recipe.yaml --data.root DIR --teacher.weights [teacher.safetensors]
+  skystill doctor recipe.yaml --data.root DIR --teacher.weights teacher.safetensors
 
 green: fine. yellow: it runs, but look at this. red: it would fail or be in vain; the exit code is then 2."""
 
@@ -59,6 +59,7 @@ def admit(recipe: Recipe) -> None:
     from skystill.doctor import examine
 
     console, count = Console(), 0
+    console.print("doctor: looking the pair over, in less than a minute (--no_doctor leaves it out)", highlight=False)
     for finding in examine(recipe):
         if finding.state == "red":
             raise finding.error or ConfigError(finding.says)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
@@ -42,6 +43,7 @@ def parse_recipe(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Reci
     if arguments and not arguments[0].startswith("-"):
         arguments[:1] = ["--recipe", arguments[0]]
     arguments = ["--teacher.allow_hbb=true" if word == "--allow-hbb-teacher" else word for word in arguments]
+    arguments = _weights_as_list(arguments)
     files = _recipe_files(arguments)
     arguments, deeper = take_settings(arguments)
     arguments = _with_mappings(arguments, {file: check_file(Path(file)) for file in files})
@@ -73,16 +75,20 @@ def _beside(weights: str, recipe: Path) -> str:
 def check_file(path: Path) -> str | None:
     """Refuses a recipe that is missing, is no YAML or holds an unknown key, with a ConfigError that names the place.
 
-    Returns the recipe's text where it gives methods as a list, which the parser does not know, with a mapping instead.
+    Returns the recipe's text where it gives methods as a list or one teacher by its bare name, which the parser does
+    not know, with a mapping or a list instead.
     """
     if not path.is_file():
         raise ConfigError(f"{path}: no such recipe. Recipes are YAML files, e.g. those in recipes/.")
     values = read_yaml(path, "Recipes look like those in recipes/.")
-    listed = isinstance(values, dict) and isinstance(values.get("method"), list)
-    if listed:
-        values["method"] = as_mapping(values["method"], f"{path}: method")
+    changed = False
+    if isinstance(values, dict) and isinstance(values.get("method"), list):
+        values["method"], changed = as_mapping(values["method"], f"{path}: method"), True
+    teacher = values.get("teacher") if isinstance(values, dict) else None
+    if isinstance(teacher, dict) and isinstance(teacher.get("weights"), str):
+        teacher["weights"], changed = [teacher["weights"]], True
     _check_keys(path, values, Recipe, "")
-    return yaml.safe_dump(values, sort_keys=False) if listed else None
+    return yaml.safe_dump(values, sort_keys=False) if changed else None
 
 
 def _check_keys(path: Path, values: Any, kind: type, prefix: str) -> None:
@@ -113,6 +119,19 @@ def _check_settings(recipe: Recipe) -> None:
     for name, settings in each.items():
         if name in METHODS:
             check_types(METHODS[name], settings, f"method.settings.{name}" if len(each) > 1 else "method.settings")
+
+
+def _weights_as_list(arguments: list[str]) -> list[str]:
+    """The arguments with one teacher's weights, given by their bare name, as a list of one."""
+    found, option = list(arguments), "--teacher.weights"
+    for i, word in enumerate(arguments):
+        at, value = (i, word.removeprefix(f"{option}=")) if word.startswith(f"{option}=") else (i + 1, None)
+        if value is None and (word != option or at == len(arguments)):
+            continue
+        name = arguments[at] if value is None else value
+        if name and not name.startswith(("[", "-")):
+            found[at] = json.dumps([name]) if value is None else f"{option}={json.dumps([name])}"
+    return found
 
 
 def _recipe_files(arguments: Sequence[str]) -> list[str]:

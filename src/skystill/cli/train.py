@@ -16,8 +16,8 @@ over, so this gives the baseline that `skystill distill` is held against.
 
 _DISTILL = """Train the recipe's detector under one or more frozen teachers.
 
-  skystill distill recipe.yaml --teacher.weights [teacher.safetensors]
-  skystill distill recipe.yaml --teacher.weights [teacher.safetensors] --resume"""
+  skystill distill recipe.yaml --teacher.weights teacher.safetensors
+  skystill distill recipe.yaml --teacher.weights teacher.safetensors --resume"""
 
 
 def train(arguments: Sequence[str]) -> None:
@@ -37,13 +37,16 @@ def _fit(verb: str, text: str, arguments: Sequence[str]) -> None:
         parser.add_argument("--no_doctor", action="store_true", help="Begin without `skystill doctor`'s looks.")
     recipe, space = parse_recipe(parser, arguments)
     quiet_libraries()
-    if verb == "distill" and not (space.no_doctor or space.resume):
-        from skystill.cli.doctor import admit
-
-        admit(recipe)
     from pytorch_lightning.utilities import rank_zero_only
 
     from skystill.training import fit  # after parsing, so that --help is fast
+
+    if verb == "distill" and not (space.no_doctor or space.resume):
+        from skystill.cli.doctor import admit
+        from skystill.training.folder import run_folder
+
+        run_folder(recipe, recipe.method.name, resume=False)  # what costs nothing is asked before the doctor's minute
+        admit(recipe)
 
     folder = (fit.train if verb == "train" else fit.distill)(recipe, resume=bool(space.resume))
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
@@ -61,4 +64,6 @@ def show_run(folder: Path) -> None:
     scored = next((split for split in ("test", "val") if split in runs[0].metrics), None)
     if scored is not None:
         console.print(compare_table(runs, scored))
-    console.print(f"run folder: {folder}   weights: {folder / 'student.safetensors'}", highlight=False)
+    console.print(
+        f"run folder: {folder}\nweights:    {folder / 'student.safetensors'}", highlight=False, soft_wrap=True
+    )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from skystill.detectors.base import Detector
 from skystill.detectors.blackbox import BlackBox
 from skystill.detectors.checks import check_pixels, check_range
-from skystill.detectors.modes import evaluating
+from skystill.detectors.modes import evaluating, norms_told
 from skystill.distillation.cache import TeacherCache
 from skystill.distillation.hearing import hearings
 from skystill.distillation.method import Method
@@ -195,7 +195,7 @@ class Distiller(nn.Module):
         terms: dict[str, Tensor] = {}
         for knowledge, method, hearing in zip(lessons, self._each(), self.hearings, strict=True):
             # Softmaxes of x / 0.1 and factors of T^2 = 100 overflow half precision, so the method runs in float32.
-            with torch.autocast(images.device.type, enabled=False):
+            with torch.autocast(images.device.type, enabled=False), norms_told(images):
                 found = method(in_float32(output.knowledge), in_float32(knowledge), hearing.truth(targets))
             for name, value in found.items():
                 terms[name] = terms.get(name, torch.zeros_like(value)) + hearing.share * value

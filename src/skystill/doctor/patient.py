@@ -21,7 +21,7 @@ from skystill.errors import ConfigError
 from skystill.structures import Batch, Knowledge, Targets
 from skystill.training.fit import make_detector
 from skystill.training.recipe import Recipe
-from skystill.training.task import freeze_stages
+from skystill.training.task import backbone_of, freeze_stages
 from skystill.training.teachers import make_distiller, open_teachers
 
 
@@ -83,14 +83,14 @@ class Patient:
         """Fresh, as the run would start with it."""
         student = make_detector(self.recipe, self.data.classes).to(self.device)
         if self.recipe.detector.freeze:
-            freeze_stages(student.get_submodule("backbone"), self.recipe.detector.freeze)
+            freeze_stages(backbone_of(student), self.recipe.detector.freeze)
         return student
 
     @cached_property
     def teachers(self) -> list[Teacher]:
         """Weights loaded strictly, predictions read with the data."""
         if not self.recipe.teacher.weights:
-            raise ConfigError("the recipe names no teacher. Give --teacher.weights '[teacher.safetensors]'.")
+            raise ConfigError("the recipe names no teacher. Give --teacher.weights teacher.safetensors.")
         opened = open_teachers(self.recipe.teacher, self.data)
         return [t.to(self.device).requires_grad_(False) if isinstance(t, Detector) else t for t in opened]
 

@@ -72,7 +72,8 @@ def compare_bars(
                 if len(values) > 1:
                     axes.plot([place] * len(values), values, "o", color="white", mec="#222222", ms=3.5, mew=0.8)
         axes.set_xticks(range(len(quantities)), quantities)
-        axes.set(ylabel=unit, title=f"{title} (bar: mean, dot: seed)")
+        several = any(len(values) > 1 for rows in groups.values() for values in rows.values())
+        axes.set(ylabel=unit, title=f"{title} (bar: mean, dot: seed)" if several else title)
         axes.grid(visible=False, axis="x")
         legend_beside(axes, "")
     return figure
@@ -143,16 +144,17 @@ def cost_scatter(points: Mapping[str, tuple[float, float]], cost: str, score: st
     """A named dot per method: score over cost. points: method -> (cost, score)."""
     with style():
         figure, (axes,) = panel_grid(1, 1, width=6.2, height=3.6)
-        for i, (x, y) in enumerate(points.values()):
-            axes.plot(x, y, "o", color=PALETTE[i % 7], ms=6)
+        colours = {name: PALETTE[i % 7] for i, name in enumerate(points)}
+        for name, (x, y) in points.items():
+            axes.plot(x, y, "o", color=colours[name], ms=6)
         axes.margins(x=0.15, y=0.15)
         axes.set(xlabel=cost, ylabel=score, xlim=(0, None), ylim=(max(0.0, axes.get_ylim()[0]), None))
-        _name_points(axes, points)
+        _name_points(axes, points, colours)
     return figure
 
 
-def _name_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
-    """Names right of their points, from the lowest up, each above those that it would cover."""
+def _name_points(axes: Axes, points: Mapping[str, tuple[float, float]], colours: Mapping[str, str]) -> None:
+    """Names right of their points, in their colours, from the lowest up, each above those that it would cover."""
     taken: list[tuple[float, float, float]] = []  # left and right end of names and their height, in 1/72 inch
     for name, place in sorted(points.items(), key=lambda item: item[1][1]):
         if not np.isfinite(place).all():
@@ -163,4 +165,5 @@ def _name_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
             if left < end and x < right and abs(other - top) < 9:
                 top = other + 9
         taken.append((x, end, top))
-        axes.annotate(name, place, xytext=(6, top - y), textcoords="offset points", fontsize=8)
+        spot = (6, top - y)
+        axes.annotate(name, place, xytext=spot, textcoords="offset points", fontsize=8, color=colours[name])

@@ -68,9 +68,9 @@ def curves_section(runs: Sequence[Run]) -> list[Section]:
 
 def bindings_section(runs: Sequence[Run], first_level: int = 3) -> list[Section]:
     """Binding matrices of the runs that have them; no section when none has."""
-    images = []
-    for run in runs:
-        matrices = run.matrices()
-        if matrices:
-            images.append((svg_data_uri(binding_matrices(matrices, first_level)), run.label))
-    return [Section("Which layers taught which", [ALPHA, BETA], images=images)] if images else []
+    found = [(run.label, matrices) for run in runs if (matrices := run.matrices())]
+    if not found:
+        return []
+    words = [text for name, text in (("alpha", ALPHA), ("beta", BETA)) if any(name in one for _, one in found)]
+    images = [(svg_data_uri(binding_matrices(matrices, first_level)), label) for label, matrices in found]
+    return [Section("Which layers taught which", words, images=images)]

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
@@ -133,7 +134,7 @@ def _mapped() -> float:
 
 
 class EpochLine(pl.Callback):
-    """One line an epoch, for logs and terminals without a progress bar."""
+    """One line an epoch, which stays in logs and on terminals."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock."""
@@ -153,6 +154,18 @@ class EpochLine(pl.Callback):
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs
         seconds = time.perf_counter() - self._start
         print(f"epoch {epoch}/{epochs} {seconds:.0f} s | loss {values['train/loss']:.3f} = {terms}{score}", flush=True)
+
+
+class EpochBar(RichProgressBar):
+    """The epoch in progress, on a terminal; gone at its end."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """None: Lightning shows the loggers' version there, and `EpochLine` says the rest."""
+        return {}
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        """Counted from 1, as everywhere else; Lightning's own starts at 0."""
+        return f"epoch {current_epoch + 1}/{self.trainer.max_epochs}"
 
 
 class LastEpochValidates(pl.Callback):

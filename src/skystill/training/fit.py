@@ -42,7 +42,7 @@ from skystill.training.precision import keep_depthwise_in_float32
 from skystill.training.recipe import Recipe
 from skystill.training.scoring import collect, typical_cost
 from skystill.training.settled import settled
-from skystill.training.task import Distill, Task, Train, freeze_stages
+from skystill.training.task import Distill, Task, Train, backbone_of, freeze_stages
 from skystill.training.teachers import make_distiller, notes_of, open_teachers
 
 PACKAGES = ("skystill", "torch", "torchvision", "timm", "pytorch-lightning", "faster-coco-eval")
@@ -64,7 +64,7 @@ def train(recipe: Recipe, resume: bool = False) -> Path:
 def distill(recipe: Recipe, resume: bool = False) -> Path:
     """Trains the recipe's detector under its teachers. Returns the run folder."""
     if not recipe.teacher.weights:
-        raise ConfigError("the recipe names no teacher. Give --teacher.weights '[teacher.safetensors]'.")
+        raise ConfigError("the recipe names no teacher. Give --teacher.weights teacher.safetensors.")
     return _run(replace(recipe, method=settled(recipe.method)), recipe.method.name, resume)
 
 
@@ -81,7 +81,7 @@ def _run(recipe: Recipe, method: str, resume: bool) -> Path:
         raise ConfigError("the recipe has no train data. Give data.train, or data.scenes_train for synthetic scenes.")
     detector = make_detector(recipe, data.classes)
     if recipe.detector.freeze:
-        freeze_stages(detector.get_submodule("backbone"), recipe.detector.freeze)
+        freeze_stages(backbone_of(detector), recipe.detector.freeze)
     task = _task(recipe, method, detector, data)
     data.pad_for(task.distiller.multiple if isinstance(task, Distill) else detector.multiple)
     if recipe.trainer.channels_last:

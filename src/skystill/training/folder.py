@@ -41,6 +41,8 @@ def run_folder(recipe: Recipe, method: str, resume: bool) -> Path:
             "another --out to start anew."
         )
     if not resume and (held or (folder / "metrics.json").exists()):
+        if finished(folder, recipe):
+            raise ConfigError(f"{folder}: holds a finished run. Give another --out, or delete it.")
         raise ConfigError(f"{folder}: holds a run already. Add --resume to go on with it, or give another --out.")
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException  # type: ignore[attr-defined]
@@ -22,7 +22,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException, SI
 from skystill.data.module import DataModule
 from skystill.errors import ConfigError, SkystillError
 from skystill.files import whole_file
-from skystill.training.callbacks import EMA, EarlierRows, EpochLine, LastEpochValidates
+from skystill.training.callbacks import EMA, EarlierRows, EpochBar, EpochLine, LastEpochValidates
 from skystill.training.folder import LAST
 from skystill.training.recipe import Recipe, TrainerConfig
 from skystill.training.task import Task
@@ -54,7 +54,8 @@ def make_trainer(recipe: Recipe, folder: Path, callbacks: list[Callback]) -> pl.
                 EarlierRows(rows),
                 *([EMA(recipe.optim.ema)] if recipe.optim.ema else []),
                 LastEpochValidates(),
-                RichProgressBar(leave=False) if shows_bar else EpochLine(),
+                EpochLine(),
+                *([EpochBar(leave=False)] if shows_bar else []),
                 *callbacks,
                 last,
             ],

@@ -62,7 +62,7 @@ class Task(pl.LightningModule, ABC):
         torch.manual_seed(self.recipe.seed * 100_003 + self.current_epoch + self.global_rank * 10_000_019)
         self.detector.train()
         if self.recipe.detector.freeze_norms:
-            keep_norms(self.detector.get_submodule("backbone"))
+            keep_norms(backbone_of(self.detector))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step; every term is logged by name."""
@@ -74,7 +74,11 @@ class Task(pl.LightningModule, ABC):
             self._stop(terms, batch)
         values = {f"train/{name}": value.detach() for name, value in terms.items()}
         self.log_dict(
-            values | {"train/loss": total.detach()}, on_step=False, on_epoch=True, batch_size=len(batch.targets)
+            values | {"train/loss": total.detach()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(batch.targets),
+            sync_dist=True,
         )
         return total
 
@@ -104,7 +108,8 @@ class Task(pl.LightningModule, ABC):
         if self.trainer.sanity_checking:
             return
         self.scores = self._evaluator.compute()
-        figures = {f"val/{k}": (0.0 if math.isnan(v) else v) for k, v in self.scores.summary().items()}
+        figures = {f"val/{k}": v for k, v in self.scores.summary().items() if not math.isnan(v)}  # a size may be absent
+        figures = dict.fromkeys(("val/ap", "val/ap50"), 0.0) | figures  # asked for every epoch, objects or not
         self.log_dict(figures, rank_zero_only=self.trainer.world_size == 1, sync_dist=False)
 
     def point(self) -> dict[str, Any]:
@@ -164,8 +169,20 @@ class Distill(Task):
         for name, matrices in self._bindings.items():
             mean = torch.stack(matrices).mean(0)
             rows, columns = mean.shape
-            self.log_dict({f"{name}/{i}_{j}": mean[i, j] for i in range(rows) for j in range(columns)})
+            entries = {f"{name}/{i}_{j}": mean[i, j] for i in range(rows) for j in range(columns)}
+            self.log_dict(entries, sync_dist=True)
         self._bindings = {}
+
+
+def backbone_of(detector: Detector) -> torch.nn.Module:
+    """Its `backbone`. Errors: ConfigError for a detector without a part of that name."""
+    found = getattr(detector, "backbone", None)
+    if not isinstance(found, torch.nn.Module):
+        raise ConfigError(
+            f"detector.freeze and detector.freeze_norms are for a part called backbone, which {type(detector).__name__} "
+            "has not. Leave both away."
+        )
+    return found
 
 
 def freeze_stages(backbone: torch.nn.Module, stages: int) -> None:
@@ -192,6 +209,13 @@ def freeze_stages(backbone: torch.nn.Module, stages: int) -> None:
         part.requires_grad_(False)
 
 
+_NORMS = (
+    torch.nn.modules.batchnorm._NormBase,
+    torch.nn.GroupNorm,
+    torch.nn.LayerNorm,
+)
+
+
 def keep_norms(backbone: torch.nn.Module) -> None:
     """Batch norms use their stored statistics and do not update them."""
     for module in backbone.modules():
@@ -200,11 +224,12 @@ def keep_norms(backbone: torch.nn.Module) -> None:
 
 
 def make_optimizer(module: torch.nn.Module, optim: OptimConfig) -> Optimizer:
-    """Norms and biases (tensors of one dimension) do not decay."""
+    """Norms, of whatever shape, and biases (tensors of one dimension) do not decay."""
+    norms = {id(p) for m in module.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)}
     params = [p for p in module.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in params if p.ndim > 1], "weight_decay": optim.weight_decay},
-        {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in params if p.ndim > 1 and id(p) not in norms], "weight_decay": optim.weight_decay},
+        {"params": [p for p in params if p.ndim <= 1 or id(p) in norms], "weight_decay": 0.0},
     ]
     if optim.optimizer == "sgd":
         return SGD(groups, lr=optim.lr, momentum=optim.momentum)

@@ -35,6 +35,7 @@ def teacher_scores(path: str, recipe: Recipe, data: DataModule, split: Split, ou
     teacher = open_detector(path)
     if (teacher.classes, teacher.kind, recipe.teacher.scale) != (data.classes, data.config.kind, 1):
         return dict(notes_of(path).get(split, {}))
+    print(f"scoring the teacher on {len(data.datasets[split])} {split} images", flush=True)
     found = collect(teacher, data, split, recipe.trainer.max_dets).compute()
     scores = {**found.as_dict(), "per_class": found.by_class()}
     write_text(kept, json.dumps({"key": key, "scores": scores}, indent=1) + "\n")
