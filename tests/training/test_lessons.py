@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from skystill.data.module import DataModule
 from skystill.doctor.patient import Patient
 from skystill.errors import ConfigError, DataError
 from skystill.training import lessons
@@ -112,6 +113,17 @@ def test_what_caches_lack_is_told_before_a_training(
     (tmp_path / "cache" / "cache.json").write_text("[3]")
     with pytest.raises(DataError, match=r"cache\.json: damaged"):
         lacking()
+
+
+def test_the_views_that_are_checked_start_no_workers(make_cached: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    distill(make_cached())
+    patient = Patient(make_cached(workers=2))
+
+    def refused(self: DataModule, keys: object) -> None:
+        raise AssertionError(f"a loader with its workers for {keys}")
+
+    monkeypatch.setattr(DataModule, "views_loader", refused)
+    assert lessons.missing_views(patient.distiller, patient.recipe.teacher, patient.data, patient.device) == 0
 
 
 def test_lessons_of_images_that_changed_are_refused(make_cached: Make, monkeypatch: pytest.MonkeyPatch) -> None:

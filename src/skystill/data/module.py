@@ -121,6 +121,11 @@ class DataModule(pl.LightningDataModule):
         """These views (view, index) of the training images, in this order."""
         return self._loader(self._ready_dataset("train"), keys, drop_last=False)
 
+    def few_views(self, keys: Sequence[Key]) -> HostBatch:
+        """The same as one batch, read in this process: for a handful, starting workers takes longer than reading."""
+        dataset = self._ready_dataset("train")
+        return collate([dataset[key] for key in keys], self.multiple)
+
     def val_dataloader(self) -> Loader | list[Loader]:
         """Every validation image once, in order; no loader where the recipe has no such split."""
         return self._eval_loader("val") if self.config.has("val") else []

@@ -145,9 +145,7 @@ def _lesson(
     distiller: Distiller, teacher: Detector, data: DataModule, keys: list[tuple[int, int]], device: torch.device
 ) -> Knowledge:
     """The live teacher's answer to few views, as one batch."""
-    samples = [data.views_loader([key]) for key in keys]
-    images = torch.cat([ready(batch, device).images for loader in samples for batch in loader])
-    return distiller.ask_to_keep(teacher, images)
+    return distiller.ask_to_keep(teacher, ready(data.few_views(keys), device).images)
 
 
 def _lessons(
