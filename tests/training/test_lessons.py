@@ -147,7 +147,7 @@ def test_another_augmentation_or_teacher_is_refused(make_cached: Make, teacher_f
         distill(make_cached("two", colour=0.1))
     other = make_cached("three")
     other.teacher.weights = [str(tmp_path / "one" / "student.safetensors")]
-    with pytest.raises(ConfigError, match="teacher is"):
+    with pytest.raises(ConfigError, match="it is of other teacher weights"):
         distill(other)
 
 
@@ -158,7 +158,7 @@ def test_another_augmentation_or_teacher_is_refused(make_cached: Make, teacher_f
         ("teacher", "bf16", True, "bf16 is False there, True here"),
         ("data", "replay", 3, "replay is 2 there, 3 here"),
         ("data", "view_seed", 7, "view_seed is 5 there, 7 here"),
-        ("data", "scenes_train", 5, "(images|count) "),
+        ("data", "scenes_train", 5, "(other images|count) "),
     ],
 )
 def test_whatever_the_lessons_depend_on_is_in_their_key(

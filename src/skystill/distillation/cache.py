@@ -30,6 +30,8 @@ from skystill.structures import Activation, Dense, Knowledge, Queries
 SHARD_BYTES = 128 * 2**20  # small enough that a fill which is cut off loses little
 KEY = "cache.json"
 _HALF_MAX = 65504.0
+# What differs where a key's value is a digest, which itself says nothing to a reader.
+_DIGESTS = {"teacher": "it is of other teacher weights", "images": "it is of other images or labels"}
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,9 @@ class TeacherCache:
         except (ValueError, TypeError) as error:
             raise DataError(f"{path}: damaged. Delete the folder, or give another teacher.cache.") from error
         if differs := [name for name in {**self.key, **theirs} if self.key.get(name) != theirs.get(name)]:
-            said = "; ".join(f"{n} is {theirs.get(n)!r} there, {self.key.get(n)!r} here" for n in sorted(differs))
+            said = "; ".join(
+                _DIGESTS.get(n, f"{n} is {theirs.get(n)!r} there, {self.key.get(n)!r} here") for n in sorted(differs)
+            )
             mend = "Delete it or give another."
             if differs == ["view_seed"]:
                 mend = f"Give --data.view_seed {theirs['view_seed']} to learn from it, or another teacher.cache."
