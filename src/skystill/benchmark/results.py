@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from skystill.benchmark.launch import DIVERGED
-from skystill.benchmark.plan import ALONE, Job
+from skystill.benchmark.plan import ALONE, Job, check_teachers
 from skystill.data.module import DataModule, Split
 from skystill.data.split import flight_of
 from skystill.detectors.weights import load
@@ -57,6 +57,7 @@ def gather(jobs: Sequence[Job], command: str) -> dict[str, Any]:
     images = data.datasets[split].identity()
     for job in done:
         _check_run(job, metrics[job], split, images)
+        check_teachers(job)  # once more, since runs take hours
     seen = {job: _detections(job, data, split, truth) for job in done}
     rows = [
         *_teacher_rows(recipe, data, split, jobs[0].folder.parent),
