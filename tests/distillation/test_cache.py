@@ -162,6 +162,24 @@ def test_the_slower_of_two_that_claim_a_folder_mixes_nothing_in(
     with pytest.raises(ConfigError, match="it is of other teacher weights"):
         second.write(0, pack(lessons[1]))
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+    with pytest.raises(ConfigError, match="it is of other teacher weights"):
+        second.missing()  # it does not take what it waited for as its own
+
+
+def test_a_shard_is_one_process_at_a_time(tmp_path: Path, lessons: tuple[Tensor, Knowledge]) -> None:
+    pytest.importorskip("fcntl")
+    first, second = make(tmp_path, lessons[1]), make(tmp_path, lessons[1])
+    with first.taken(0) as ours:
+        assert ours
+        with second.taken(0) as theirs:
+            assert not theirs
+        assert first.missing() == [range(VIEWS * IMAGES)]
+    with second.taken(0) as ours:  # the first gave up
+        assert ours
+        second.write(0, pack(lessons[1]))
+    with first.taken(0) as ours:
+        assert not ours  # it is there
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache.json", "shard-00000.safetensors"]
 
 
 def test_size_is_told_before_anything_is_written(

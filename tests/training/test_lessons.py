@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,43 @@ def test_a_fill_goes_on_where_it_was_cut_off(
     capsys.readouterr()
     distill(make_cached())
     assert "teacher cache: 3 views" in capsys.readouterr().out
+
+
+def test_what_another_process_is_at_is_left_to_it(
+    make_cached: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("fcntl")
+    monkeypatch.setattr("skystill.distillation.cache.SHARD_BYTES", 1)  # a shard a view
+    patient = Patient(make_cached())
+
+    def fill() -> lessons.TeacherCache:
+        return lessons.fill_caches(patient.distiller, patient.recipe.teacher, patient.data, patient.device)[0]
+
+    other = fill()
+    shards = sorted((tmp_path / "cache").glob("shard-*"))
+    first = shards[0].read_bytes()
+    for shard in shards:
+        shard.unlink()
+    written: list[int] = []
+    write = lessons.TeacherCache.write
+    monkeypatch.setattr(lessons.TeacherCache, "write", lambda self, n, rows: (written.append(n), write(self, n, rows)))
+    with ExitStack() as ends, ExitStack() as dies:
+        assert ends.enter_context(other.taken(0))
+        assert dies.enter_context(other.taken(1))
+
+        def later(seconds: float) -> None:
+            shards[0].write_bytes(first)
+            ends.close()
+            dies.close()
+
+        monkeypatch.setattr(lessons.time, "sleep", later)
+        capsys.readouterr()
+        fill()
+    assert written == [2, 3, 4, 5, 6, 7, 1]
+    said = capsys.readouterr().out
+    assert "6/8 views" in said
+    assert said.count("other processes are at the last 2 views") == 1
+    assert sorted((tmp_path / "cache").iterdir()) == [tmp_path / "cache" / "cache.json", *shards]
 
 
 def test_what_caches_lack_is_told_before_a_training(

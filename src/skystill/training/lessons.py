@@ -20,6 +20,7 @@ from skystill.structures import Knowledge
 from skystill.training.recipe import TeacherConfig
 
 CHECKED = 8  # views that are asked live when a cache is opened
+_POLL = 0.5  # seconds between looks at what other processes fill
 # What float16 and another batch size may change, and what teachers in bfloat16 may: far below what other weights or
 # another augmentation would.
 TOLERANCE, TOLERANCE_BF16 = 5e-3, 5e-2
@@ -105,20 +106,34 @@ def _open(
 
 
 def _fill(cache: TeacherCache, distiller: Distiller, teacher: Detector, data: DataModule, device: torch.device) -> None:
-    missing = cache.missing()
-    if not missing:
-        return
-    todo, done, start = sum(map(len, missing)), 0, time.perf_counter()
-    print(f"teacher cache: {todo} views, {gib(todo * cache.layout.row_bytes)} in {cache.folder}", flush=True)
-    for rows in missing:
-        if rows not in cache.missing():  # another process was faster
-            continue
-        keys = [divmod(number, cache.images) for number in rows]
-        parts = [pack(told) for told in _lessons(distiller, teacher, data, keys, device, cache.layout)]
-        cache.write(rows.start, {name: torch.cat([part[name] for part in parts]) for name in cache.layout.shapes})
-        done += len(rows)
-        rate = done / (time.perf_counter() - start)
-        print(f"teacher cache: {done}/{todo} views, {(todo - done) / rate:.0f} s to go", flush=True)
+    """Writes what lacks, and waits for what other processes are at: it is left to them as long as they live."""
+    missing, start, waits = cache.missing(), time.perf_counter(), False
+    todo = sum(map(len, missing))
+    if missing:
+        print(f"teacher cache: {todo} views, {gib(todo * cache.layout.row_bytes)} in {cache.folder}", flush=True)
+    while missing:
+        for rows in missing:
+            with cache.taken(rows.start) as ours:
+                if ours:
+                    _write(cache, rows, distiller, teacher, data, device)
+            if ours:
+                left = sum(map(len, cache.missing()))
+                rate = (todo - left) / (time.perf_counter() - start)
+                print(f"teacher cache: {todo - left}/{todo} views, {left / rate:.0f} s to go", flush=True)
+        if missing := cache.missing():
+            if not waits:
+                print(f"teacher cache: other processes are at the last {sum(map(len, missing))} views", flush=True)
+            waits = True
+            time.sleep(_POLL)
+
+
+def _write(
+    cache: TeacherCache, rows: range, distiller: Distiller, teacher: Detector, data: DataModule, device: torch.device
+) -> None:
+    """Asks the teacher about the views of one shard."""
+    keys = [divmod(number, cache.images) for number in rows]
+    parts = [pack(told) for told in _lessons(distiller, teacher, data, keys, device, cache.layout)]
+    cache.write(rows.start, {name: torch.cat([part[name] for part in parts]) for name in cache.layout.shapes})
 
 
 def _check(
