@@ -1,6 +1,7 @@
 """Runs that read their teacher from a cache."""
 
 import csv
+import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -39,19 +40,22 @@ def test_a_cached_run_is_the_live_one_within_rounding_and_asks_no_teacher(
 ) -> None:
     live = make_cached("live")
     live.teacher.cache = None
-    expected = losses(distill(live))
+    expected = losses(alive := distill(live))
     capsys.readouterr()
-    first = losses(distill(make_cached("first")))
+    first = losses(made := distill(make_cached("first")))
     said = capsys.readouterr().out
     assert "teacher cache: 8 views, " in said
     assert "8/8 views" in said
     asked: list[int] = []
     ask = lessons.Distiller.ask
     monkeypatch.setattr(lessons.Distiller, "ask", lambda self, t, x: asked.append(len(x)) or ask(self, t, x))
-    second = losses(distill(make_cached("second")))
+    second = losses(read := distill(make_cached("second")))
     assert "views" not in capsys.readouterr().out  # nothing was missing
     assert sum(asked) == 1 + 1 + lessons.CHECKED  # adapters, layout and the check; no step asked
     assert second == first
+    filled = [json.loads((run / "metrics.json").read_text()).get("cache_fill_s") for run in (made, read, alive)]
+    assert filled[0] > 0  # beside train_s
+    assert filled[1:] == [0, None]
     assert first == pytest.approx(expected, rel=2e-2)
 
 
@@ -94,7 +98,11 @@ def test_what_another_process_is_at_is_left_to_it(
     patient = Patient(make_cached())
 
     def fill() -> lessons.TeacherCache:
-        return lessons.fill_caches(patient.distiller, patient.recipe.teacher, patient.data, patient.device)[0]
+        ((cache,), seconds) = lessons.fill_caches(
+            patient.distiller, patient.recipe.teacher, patient.data, patient.device
+        )
+        assert seconds > 0
+        return cache
 
     other = fill()
     shards = sorted((tmp_path / "cache").glob("shard-*"))

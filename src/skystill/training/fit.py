@@ -99,9 +99,9 @@ def _run(recipe: Recipe, method: str, resume: bool) -> Path:
     if recipe.trainer.precision == "bf16-mixed" and trainer.strategy.root_device.type == "cpu":
         keep_depthwise_in_float32(detector)
     if isinstance(task, Distill) and recipe.teacher.cache is not None:
-        task.distiller.use_caches(
-            fill_caches(task.distiller, recipe.teacher, data, trainer.strategy.root_device, recipe.seed)
-        )
+        device = trainer.strategy.root_device
+        caches, timer.filled = fill_caches(task.distiller, recipe.teacher, data, device, recipe.seed)
+        task.distiller.use_caches(caches)
     if trainer.is_global_zero:  # only now, when nothing can be refused any more
         folder.mkdir(parents=True, exist_ok=True)
         recipe.write(folder / "recipe.yaml")

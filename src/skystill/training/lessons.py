@@ -45,21 +45,23 @@ _NOT_VIEWS = {
 
 def fill_caches(
     distiller: Distiller, config: TeacherConfig, data: DataModule, device: torch.device, seed: int = 0
-) -> list[TeacherCache]:
+) -> tuple[list[TeacherCache], float]:
     """One complete cache for each teacher, filled as far as it was not, and checked against the live teacher.
 
+    Also returns the seconds that this process spent on filling, 0 where all was there; waiting for other processes is
+    not among them, so that those of all add up.
     seed: of the choice of views to check. Errors: ConfigError when a cache was made from other weights or views, does
     not hold what the teacher says, or would grow too large; when views differ in size.
     """
     distiller.to(device)
     data.pad_for(distiller.multiple)
-    caches = []
+    caches, seconds = [], 0.0
     for teacher, folder in _folders(distiller, config):
         cache = _open(folder, distiller, teacher, config, data, device)
-        _fill(cache, distiller, teacher, data, device)
+        seconds += _fill(cache, distiller, teacher, data, device)
         _check(cache, distiller, teacher, data, device, seed)
         caches.append(cache)
-    return caches
+    return caches, seconds
 
 
 def missing_views(distiller: Distiller, config: TeacherConfig, data: DataModule, device: torch.device) -> int | None:
@@ -105,9 +107,14 @@ def _open(
     return TeacherCache(folder, key, layout, data.config.replay, _images(data), config.cache_gb * 2**30)
 
 
-def _fill(cache: TeacherCache, distiller: Distiller, teacher: Detector, data: DataModule, device: torch.device) -> None:
-    """Writes what lacks, and waits for what other processes are at: it is left to them as long as they live."""
-    missing, start, waits = cache.missing(), time.perf_counter(), False
+def _fill(
+    cache: TeacherCache, distiller: Distiller, teacher: Detector, data: DataModule, device: torch.device
+) -> float:
+    """Writes what lacks, and waits for what other processes are at: it is left to them as long as they live.
+
+    Returns the seconds of the writing.
+    """
+    missing, start, seconds, waits = cache.missing(), time.perf_counter(), 0.0, False
     todo = sum(map(len, missing))
     if missing:
         print(f"teacher cache: {todo} views, {gib(todo * cache.layout.row_bytes)} in {cache.folder}", flush=True)
@@ -115,7 +122,7 @@ def _fill(cache: TeacherCache, distiller: Distiller, teacher: Detector, data: Da
         for rows in missing:
             with cache.taken(rows.start) as ours:
                 if ours:
-                    _write(cache, rows, distiller, teacher, data, device)
+                    seconds += _write(cache, rows, distiller, teacher, data, device)
             if ours:
                 left = sum(map(len, cache.missing()))
                 rate = (todo - left) / (time.perf_counter() - start)
@@ -125,15 +132,18 @@ def _fill(cache: TeacherCache, distiller: Distiller, teacher: Detector, data: Da
                 print(f"teacher cache: other processes are at the last {sum(map(len, missing))} views", flush=True)
             waits = True
             time.sleep(_POLL)
+    return seconds
 
 
 def _write(
     cache: TeacherCache, rows: range, distiller: Distiller, teacher: Detector, data: DataModule, device: torch.device
-) -> None:
-    """Asks the teacher about the views of one shard."""
+) -> float:
+    """Asks the teacher about the views of one shard. Returns the seconds that it took."""
+    start = time.perf_counter()
     keys = [divmod(number, cache.images) for number in rows]
     parts = [pack(told) for told in _lessons(distiller, teacher, data, keys, device, cache.layout)]
     cache.write(rows.start, {name: torch.cat([part[name] for part in parts]) for name in cache.layout.shapes})
+    return time.perf_counter() - start
 
 
 def _check(
