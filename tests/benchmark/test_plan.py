@@ -1,5 +1,6 @@
 """Which trainings a benchmark is made of, and when a run on disk may stand for one."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from skystill.benchmark.plan import Job, check_same, make_jobs
 from skystill.data.config import DataConfig
 from skystill.errors import ConfigError
 from skystill.training.recipe import MethodConfig, OptimConfig, Recipe, TeacherConfig
+from skystill.training.taught import file_digest
 
 VARIANTS = {"ltd": MethodConfig("ltd"), "ltd explicit": MethodConfig("ltd", {"binding": "explicit"})}
 
@@ -120,4 +122,22 @@ def test_unlabelled_images_are_nothing_to_the_student_alone(tmp_path: Path) -> N
     alone, distilled, _ = jobs(tmp_path, Recipe(DataConfig(unlabelled="more", unlabelled_share=0.2), name="pair"))[:3]
     check_same(alone)
     with pytest.raises(ConfigError, match=r"data\.unlabelled is None there, more here"):
+        check_same(distilled)
+
+
+def test_a_run_that_learned_from_another_teacher_of_that_name_is_refused(tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher.safetensors"
+    teacher.write_bytes(b"one")
+    alone, distilled, _ = jobs(tmp_path, Recipe(teacher=TeacherConfig([str(teacher)]), name="pair"))[:3]
+    for job in (alone, distilled):
+        job.recipe.write(job.folder / "recipe.yaml")
+    told = {"teachers": [{"weights": "elsewhere", "digest": file_digest(teacher)}]}
+    (distilled.folder / "metrics.json").write_text(json.dumps(told))  # all that is kept of a run
+    check_same(distilled)
+    teacher.write_bytes(b"another")
+    check_same(alone)
+    with pytest.raises(ConfigError, match=r"ltd-seed3: holds a run that learned from another teacher than .* is now"):
+        check_same(distilled)
+    for unknown in ({"teachers": [{"weights": "elsewhere"}]}, {"teachers": []}, {}, []):  # as older runs told it
+        (distilled.folder / "metrics.json").write_text(json.dumps(unknown))
         check_same(distilled)

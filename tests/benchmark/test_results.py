@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from skystill.benchmark.launch import DIVERGED
-from skystill.benchmark.page import write_page
+from skystill.benchmark.page import _left_out, write_page
 from skystill.benchmark.plan import make_jobs
-from skystill.benchmark.results import _check_run, _leader, gather, scored_split
+from skystill.benchmark.results import _check_run, _filling, _leader, gather, scored_split
 from skystill.benchmark.tables import machines_line, markdown
 from skystill.data.config import DataConfig
 from skystill.errors import ConfigError, DataError
-from skystill.training.recipe import MethodConfig, Recipe, TrainerConfig
+from skystill.training.recipe import MethodConfig, Recipe, TeacherConfig, TrainerConfig
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,9 @@ def test_a_benchmark_of_which_every_run_diverged_is_shown(tmp_path: Path) -> Non
     assert text.count("| seed 0 diverged |") == 2
     assert result["leader"] == {}
     assert write_page(result, tmp_path / "report.html").read_text().count("diverged") >= 2
+    result["cache_fill_s"] = 312.4
+    page = write_page(result, tmp_path / "report.html").read_text()
+    assert "training time, validation included; filling the teacher cache once (312 s) is not in it" in page
 
 
 def test_runs_of_several_machines_are_told_apart() -> None:
@@ -117,3 +120,20 @@ def test_a_run_that_cannot_stand_in_the_tables_is_told(
         return
     with pytest.raises(DataError, match=words):
         _check_run(job, metrics, "test", "these")
+
+
+@pytest.mark.parametrize(
+    ("cache", "told", "words"),
+    [
+        ("lessons", [312.4, 0.0], "; filling the teacher cache once (312 s) is not in it"),
+        ("lessons", [0.0, 0.0], "; filling the teacher cache once is not in it"),  # by others
+        ("lessons", [312.4, None], "; filling the teacher cache once is not in it"),
+        (None, [None, None], ""),
+    ],
+)
+def test_the_page_says_that_filling_a_cache_is_no_training_time(
+    cache: str | None, told: list[float | None], words: str
+) -> None:
+    runs = [{} if seconds is None else {"cache_fill_s": seconds} for seconds in told]
+    filling = _filling(Recipe(teacher=TeacherConfig(cache=cache)), runs)
+    assert _left_out(json.loads(json.dumps(filling))) == words

@@ -93,7 +93,8 @@ def test_batches_fit_every_detector_that_takes_them(config):
     assert next(iter(data.train_dataloader())).images.shape == (4, 3, 96, 96)
     data.pad_for(192)  # a teacher's
     assert next(iter(data.train_dataloader())).images.shape == (4, 3, 192, 192)
-    data.pad_for(48)
+    data.pad_for(192, scored=48)
+    assert next(iter(data.train_dataloader())).images.shape == (4, 3, 192, 192)
     assert next(iter(data.val_dataloader())).images.shape == (4, 3, 96, 96)
 
 

@@ -145,8 +145,9 @@ def test_an_unknown_view_is_refused(filled: TeacherCache, key: tuple[int, int] |
 
 def test_other_lessons_are_refused_and_named(filled: TeacherCache, lessons: tuple[Tensor, Knowledge]) -> None:
     make(filled.folder, lessons[1])  # the same key: welcome
-    with pytest.raises(ConfigError, match="crop is 64 there, 96 here; teacher is 'abc' there, 'xyz' here"):
-        make(filled.folder, lessons[1], {**KEY, "teacher": "xyz", "crop": 96})
+    words = "crop is 64 there, 96 here; it is of other images or labels; it is of other teacher weights"
+    with pytest.raises(ConfigError, match=rf"a teacher cache of other lessons: {words}\. Delete it or give another\."):
+        make(filled.folder, lessons[1], {**KEY, "teacher": "9f3a", "crop": 96, "images": "77b1"})
     (filled.folder / "cache.json").write_text("{")
     with pytest.raises(DataError, match=r"damaged\. Delete the folder, or give another teacher\.cache"):
         make(filled.folder, lessons[1])
@@ -158,9 +159,27 @@ def test_the_slower_of_two_that_claim_a_folder_mixes_nothing_in(
     first, second = make(tmp_path, lessons[1]), make(tmp_path, lessons[1], {**KEY, "teacher": "xyz"})
     first.write(0, pack(lessons[1]))
     before = sorted(path.name for path in tmp_path.iterdir())
-    with pytest.raises(ConfigError, match="teacher is 'abc' there, 'xyz' here"):
+    with pytest.raises(ConfigError, match="it is of other teacher weights"):
         second.write(0, pack(lessons[1]))
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+    with pytest.raises(ConfigError, match="it is of other teacher weights"):
+        second.missing()  # it does not take what it waited for as its own
+
+
+def test_a_shard_is_one_process_at_a_time(tmp_path: Path, lessons: tuple[Tensor, Knowledge]) -> None:
+    pytest.importorskip("fcntl")
+    first, second = make(tmp_path, lessons[1]), make(tmp_path, lessons[1])
+    with first.taken(0) as ours:
+        assert ours
+        with second.taken(0) as theirs:
+            assert not theirs
+        assert first.missing() == [range(VIEWS * IMAGES)]
+    with second.taken(0) as ours:  # the first gave up
+        assert ours
+        second.write(0, pack(lessons[1]))
+    with first.taken(0) as ours:
+        assert not ours  # it is there
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache.json", "shard-00000.safetensors"]
 
 
 def test_size_is_told_before_anything_is_written(

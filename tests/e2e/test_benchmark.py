@@ -81,6 +81,9 @@ def test_methods_and_seeds_are_compared_and_the_command_can_be_repeated(
     assert "data.scene_seed is 0 there, 5 here" in capfd.readouterr().err
     assert main([*words, "--optim.lr", "0.5"]) == 2
     assert "holds a run of another recipe: optim.lr is 0.001 there, 0.5 here" in capfd.readouterr().err
+    (out / "teacher" / "student.safetensors").write_bytes(b"another")
+    assert main([*words, "--collect"]) == 2
+    assert "two_at_once-seed0: holds a run that learned from another teacher than" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

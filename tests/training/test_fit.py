@@ -20,6 +20,7 @@ from skystill.structures import Batch
 from skystill.training import fit
 from skystill.training.recipe import MethodConfig, Recipe
 from skystill.training.task import Task, Train
+from skystill.training.taught import file_digest
 
 Make = Callable[..., Recipe]
 # CCD on 4 of 144 places, so that the method draws random numbers in every step.
@@ -57,8 +58,11 @@ def test_the_run_folder_holds_what_is_promised_and_its_recipe_runs_again(
     folder = run(recipe)
     promised = {"recipe.yaml", "metrics.csv", "metrics.json", "student.safetensors", "best.safetensors", "checkpoints"}
     promised |= {"detections_val.safetensors", "detections_test.safetensors"}
+    promised |= {"teachers.json"} if verb == "distill" else set()
     assert {p.name for p in folder.iterdir()} == promised | {"tensorboard"}
     metrics = json.loads((folder / "metrics.json").read_text())
+    teachers = [{"weights": str(teacher_file), "digest": file_digest(teacher_file)}] if verb == "distill" else []
+    assert metrics["teachers"] == teachers
     assert metrics["method"] == ("ltd" if verb == "distill" else "alone")
     assert (metrics["seed"], metrics["epochs"]) == (0, 2)
     assert set(metrics["val"]) == set(metrics["test"]) == {*CocoScores(*[0.0] * 7).as_dict(), "best_f1", "errors"}

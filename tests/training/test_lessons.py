@@ -1,11 +1,14 @@
 """Runs that read their teacher from a cache."""
 
 import csv
+import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from skystill.data.module import DataModule
 from skystill.doctor.patient import Patient
 from skystill.errors import ConfigError, DataError
 from skystill.training import lessons
@@ -37,19 +40,22 @@ def test_a_cached_run_is_the_live_one_within_rounding_and_asks_no_teacher(
 ) -> None:
     live = make_cached("live")
     live.teacher.cache = None
-    expected = losses(distill(live))
+    expected = losses(alive := distill(live))
     capsys.readouterr()
-    first = losses(distill(make_cached("first")))
+    first = losses(made := distill(make_cached("first")))
     said = capsys.readouterr().out
     assert "teacher cache: 8 views, " in said
     assert "8/8 views" in said
     asked: list[int] = []
     ask = lessons.Distiller.ask
     monkeypatch.setattr(lessons.Distiller, "ask", lambda self, t, x: asked.append(len(x)) or ask(self, t, x))
-    second = losses(distill(make_cached("second")))
+    second = losses(read := distill(make_cached("second")))
     assert "views" not in capsys.readouterr().out  # nothing was missing
     assert sum(asked) == 1 + 1 + lessons.CHECKED  # adapters, layout and the check; no step asked
     assert second == first
+    filled = [json.loads((run / "metrics.json").read_text()).get("cache_fill_s") for run in (made, read, alive)]
+    assert filled[0] > 0  # beside train_s
+    assert filled[1:] == [0, None]
     assert first == pytest.approx(expected, rel=2e-2)
 
 
@@ -84,6 +90,47 @@ def test_a_fill_goes_on_where_it_was_cut_off(
     assert "teacher cache: 3 views" in capsys.readouterr().out
 
 
+def test_what_another_process_is_at_is_left_to_it(
+    make_cached: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("fcntl")
+    monkeypatch.setattr("skystill.distillation.cache.SHARD_BYTES", 1)  # a shard a view
+    patient = Patient(make_cached())
+
+    def fill() -> lessons.TeacherCache:
+        ((cache,), seconds) = lessons.fill_caches(
+            patient.distiller, patient.recipe.teacher, patient.data, patient.device
+        )
+        assert seconds > 0
+        return cache
+
+    other = fill()
+    shards = sorted((tmp_path / "cache").glob("shard-*"))
+    first = shards[0].read_bytes()
+    for shard in shards:
+        shard.unlink()
+    written: list[int] = []
+    write = lessons.TeacherCache.write
+    monkeypatch.setattr(lessons.TeacherCache, "write", lambda self, n, rows: (written.append(n), write(self, n, rows)))
+    with ExitStack() as ends, ExitStack() as dies:
+        assert ends.enter_context(other.taken(0))
+        assert dies.enter_context(other.taken(1))
+
+        def later(seconds: float) -> None:
+            shards[0].write_bytes(first)
+            ends.close()
+            dies.close()
+
+        monkeypatch.setattr(lessons.time, "sleep", later)
+        capsys.readouterr()
+        fill()
+    assert written == [2, 3, 4, 5, 6, 7, 1]
+    said = capsys.readouterr().out
+    assert "6/8 views" in said
+    assert said.count("other processes are at the last 2 views") == 1
+    assert sorted((tmp_path / "cache").iterdir()) == [tmp_path / "cache" / "cache.json", *shards]
+
+
 def test_what_caches_lack_is_told_before_a_training(
     make_cached: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +161,17 @@ def test_what_caches_lack_is_told_before_a_training(
         lacking()
 
 
+def test_the_views_that_are_checked_start_no_workers(make_cached: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    distill(make_cached())
+    patient = Patient(make_cached(workers=2))
+
+    def refused(self: DataModule, keys: object) -> None:
+        raise AssertionError(f"a loader with its workers for {keys}")
+
+    monkeypatch.setattr(DataModule, "views_loader", refused)
+    assert lessons.missing_views(patient.distiller, patient.recipe.teacher, patient.data, patient.device) == 0
+
+
 def test_lessons_of_images_that_changed_are_refused(make_cached: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     distill(make_cached("one"))
     render = lessons.DataModule._dataset
@@ -135,7 +193,7 @@ def test_another_augmentation_or_teacher_is_refused(make_cached: Make, teacher_f
         distill(make_cached("two", colour=0.1))
     other = make_cached("three")
     other.teacher.weights = [str(tmp_path / "one" / "student.safetensors")]
-    with pytest.raises(ConfigError, match="teacher is"):
+    with pytest.raises(ConfigError, match="it is of other teacher weights"):
         distill(other)
 
 
@@ -146,7 +204,7 @@ def test_another_augmentation_or_teacher_is_refused(make_cached: Make, teacher_f
         ("teacher", "bf16", True, "bf16 is False there, True here"),
         ("data", "replay", 3, "replay is 2 there, 3 here"),
         ("data", "view_seed", 7, "view_seed is 5 there, 7 here"),
-        ("data", "scenes_train", 5, "(images|count) "),
+        ("data", "scenes_train", 5, "(other images|count) "),
     ],
 )
 def test_whatever_the_lessons_depend_on_is_in_their_key(

@@ -60,7 +60,7 @@ def test_without_gradient_a_kernel_shrinks_and_a_bias_stays(name: str, kept: flo
 
 
 def test_a_detector_without_a_backbone_freezes_none() -> None:
-    with pytest.raises(ConfigError, match="for a part called backbone, which Linear has not"):
+    with pytest.raises(ConfigError, match="need a part called backbone, which Linear has not"):
         backbone_of(nn.Linear(2, 2))  # type: ignore[arg-type]
 
 

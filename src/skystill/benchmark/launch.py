@@ -15,14 +15,9 @@ import torch
 
 from skystill.benchmark.plan import Job, check_same
 from skystill.errors import ConfigError, DivergedError, SkystillError
-from skystill.files import write_text
+from skystill.files import lock, write_text
 from skystill.training.folder import AT_ONCE, LAST
 from skystill.training.folder import finished as whole
-
-try:
-    import fcntl
-except ImportError:  # Windows: nothing keeps two benchmarks from the same run there
-    fcntl = None  # type: ignore[assignment]
 
 DIVERGED = "diverged.txt"
 _POLL = 0.2  # seconds between looks at the running processes
@@ -89,15 +84,10 @@ def _claim(job: Job) -> IO[bytes] | None:
     """The run's log, locked for as long as the training that inherits it lives; None while another process has it."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
     log = job.log.open("ab")
-    if fcntl is not None:
-        try:
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.close()
-            return None
-        except OSError:  # a file system without locks
-            pass
-    return log
+    if lock(log):
+        return log
+    log.close()
+    return None
 
 
 def _start(job: Job, log: IO[bytes], place: int, at_once: int) -> subprocess.Popen[bytes]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from skystill.errors import ConfigError
 from skystill.training.recipe import MethodConfig, Recipe
 from skystill.training.same import ELSEWHERE, UNTAUGHT, differences
+from skystill.training.taught import exchanged
 
 ALONE = "alone"
 # What leaves a run's result as it is.
@@ -87,3 +88,13 @@ def check_same(job: Job) -> None:
     if found:
         differs = "; ".join(f"{key} is {there} there, {here} here" for key, there, here in found[:4])
         raise ConfigError(f"{job.folder}: holds a run of another recipe: {differs}. Give another --out or delete it.")
+    check_teachers(job)
+
+
+def check_teachers(job: Job) -> None:
+    """Refuses a run that learned from other teachers than those there now, as far as it tells. Errors: ConfigError."""
+    if job.label != ALONE and (path := exchanged(job.folder, job.recipe.teacher.weights)) is not None:
+        raise ConfigError(
+            f"{job.folder}: holds a run that learned from another teacher than {path} is now. Bring that one back, "
+            "give another --out, or delete it."
+        )

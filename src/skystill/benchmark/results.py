@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from skystill.benchmark.launch import DIVERGED
-from skystill.benchmark.plan import ALONE, Job
+from skystill.benchmark.plan import ALONE, Job, check_teachers
 from skystill.data.module import DataModule, Split
 from skystill.data.split import flight_of
 from skystill.detectors.weights import load
@@ -57,6 +57,7 @@ def gather(jobs: Sequence[Job], command: str) -> dict[str, Any]:
     images = data.datasets[split].identity()
     for job in done:
         _check_run(job, metrics[job], split, images)
+        check_teachers(job)  # once more, since runs take hours
     seen = {job: _detections(job, data, split, truth) for job in done}
     rows = [
         *_teacher_rows(recipe, data, split, jobs[0].folder.parent),
@@ -77,6 +78,7 @@ def gather(jobs: Sequence[Job], command: str) -> dict[str, Any]:
         "classes": list(data.classes),
         "rows": rows,
         "methods": {},
+        **_filling(recipe, [metrics[job] for job in done if job.label != ALONE]),
     }
     teacher = next((row["ap"] for row in rows if row["method"] == TEACHER and row["split"] == split), math.nan)
     for label in labels:
@@ -121,6 +123,18 @@ def _machines(done: Sequence[Job], metrics: dict[Job, dict[str, Any]]) -> dict[s
     for job in done:
         found.setdefault(metrics[job]["machine"], {}).setdefault(job.label, []).append(job.seed)
     return found
+
+
+def _filling(recipe: Recipe, taught: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+    """cache_fill_s: seconds that the runs spent on filling the teacher cache, in all; None where not every one tells.
+
+    {} without a cache.
+    """
+    told = [metrics.get("cache_fill_s") for metrics in taught]
+    if recipe.teacher.cache is None and not any(seconds is not None for seconds in told):
+        return {}
+    known = [seconds for seconds in told if seconds is not None]
+    return {"cache_fill_s": sum(known) if len(known) == len(told) else None}
 
 
 def _rows(job: Job, metrics: dict[str, Any]) -> Iterable[Row]:

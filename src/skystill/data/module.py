@@ -48,7 +48,7 @@ class DataModule(pl.LightningDataModule):
 
     def __init__(self, config: DataConfig, seed: int = 0) -> None:
         super().__init__()
-        self.config, self.seed, self.multiple = config, seed, MULTIPLE
+        self.config, self.seed, self.multiple, self._scored = config, seed, MULTIPLE, MULTIPLE
         self.datasets: dict[Split, DetectionDataset | SyntheticDataset] = {}
 
     @property
@@ -63,10 +63,14 @@ class DataModule(pl.LightningDataModule):
         """Seed of the augmentation."""
         return self.seed if self.config.view_seed is None else self.config.view_seed
 
-    def pad_for(self, multiple: int) -> None:
+    def pad_for(self, multiple: int, scored: int | None = None) -> None:
         """From now on the sides of batches are multiples of this, and of 32: what a detector takes. What they were
-        padded for before is forgotten, so that a student is scored as it flies, and not as its teacher wanted it."""
+        padded for before is forgotten, so that a student is scored as it flies, and not as its teacher wanted it.
+
+        scored: the same for val and test, where it is another.
+        """
         self.multiple = math.lcm(MULTIPLE, multiple)
+        self._scored = math.lcm(MULTIPLE, scored or multiple)
 
     def setup(self, stage: str | None = None) -> None:
         """Reads each split once: the one that `stage` (validate, test) needs, or all of them.
@@ -121,6 +125,11 @@ class DataModule(pl.LightningDataModule):
         """These views (view, index) of the training images, in this order."""
         return self._loader(self._ready_dataset("train"), keys, drop_last=False)
 
+    def few_views(self, keys: Sequence[Key]) -> HostBatch:
+        """The same as one batch, read in this process: for a handful, starting workers takes longer than reading."""
+        dataset = self._ready_dataset("train")
+        return collate([dataset[key] for key in keys], self.multiple)
+
     def val_dataloader(self) -> Loader | list[Loader]:
         """Every validation image once, in order; no loader where the recipe has no such split."""
         return self._eval_loader("val") if self.config.has("val") else []
@@ -138,7 +147,8 @@ class DataModule(pl.LightningDataModule):
         rank, world = self._place()
         # Images of several sizes alone: beside a larger one, padding would change what is found in the smaller.
         batch = None if dataset.one_size else 1
-        return self._loader(dataset, ShareSampler(len(dataset), rank, world), drop_last=False, batch=batch)
+        share = ShareSampler(len(dataset), rank, world)
+        return self._loader(dataset, share, drop_last=False, batch=batch, multiple=self._scored)
 
     def _loader(
         self,
@@ -146,6 +156,7 @@ class DataModule(pl.LightningDataModule):
         sampler: Iterable[Key],
         drop_last: bool,
         batch: int | None = None,
+        multiple: int | None = None,
     ) -> Loader:
         workers = self.config.workers
         return Loader(
@@ -153,7 +164,7 @@ class DataModule(pl.LightningDataModule):
             batch or self.config.batch,
             sampler=sampler,
             num_workers=workers,
-            collate_fn=partial(collate, multiple=self.multiple),
+            collate_fn=partial(collate, multiple=multiple or self.multiple),
             pin_memory=torch.cuda.is_available(),
             drop_last=drop_last,
             # The loader draws a seed for its workers; its own generator keeps that away from the model's chance.

@@ -2,9 +2,10 @@
 
 A view is one augmented crop of one image, numbered view * images + index. The folder holds cache.json (what the
 lessons were made from, the key) and shards of safetensors, each whole or absent and with a checksum of its own, so a
-fill that was cut off goes on, and several processes can fill one cache together. Features and logits are stored as
-float16, boxes as float16 offsets from their places, whose rounding is below a thousandth of the offset; those of
-queries, which have no places, as a float16 and what its rounding left.
+fill that was cut off goes on. Several processes can fill one cache together: each takes shards that no other is at, by
+a lock on a file beside, which goes when the shard is there. Features and logits are stored as float16, boxes as float16
+offsets from their places, whose rounding is below a thousandth of the offset; those of queries, which have no places,
+as a float16 and what its rounding left.
 n rows of a shard; B batch, C channels, H W cells, N places, Q queries, K classes, E edges, m+1 bins.
 """
 
@@ -13,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +26,14 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from skystill.errors import ConfigError, DataError
-from skystill.files import whole_file, write_text
+from skystill.files import alone_at, whole_file, write_text
 from skystill.structures import Activation, Dense, Knowledge, Queries
 
 SHARD_BYTES = 128 * 2**20  # small enough that a fill which is cut off loses little
 KEY = "cache.json"
 _HALF_MAX = 65504.0
+# What differs where a key's value is a digest, which itself says nothing to a reader.
+_DIGESTS = {"teacher": "it is of other teacher weights", "images": "it is of other images or labels"}
 
 
 @dataclass(frozen=True)
@@ -133,10 +137,23 @@ class TeacherCache:
         return self.rows * self.layout.row_bytes
 
     def missing(self) -> list[range]:
-        """Row numbers of each shard that is not there yet."""
+        """Row numbers of each shard that is not there yet. Errors: ConfigError when others have filled the folder with
+        other lessons in the meantime."""
         starts = range(0, self.rows, self.rows_per_shard)
         every = [range(start, min(start + self.rows_per_shard, self.rows)) for start in starts]
-        return [rows for shard, rows in enumerate(every) if not self._path(shard).exists()]
+        lacking = [rows for shard, rows in enumerate(every) if not self._path(shard).exists()]
+        self._claimed()  # after the look: a key is written before the first shard
+        return lacking
+
+    @contextmanager
+    def taken(self, first: int) -> Iterator[bool]:
+        """Whether the shard from row `first` on is ours to write: it lacks, and no other process is at it.
+
+        Others pass it over until this ends, or the process dies.
+        """
+        path = self._path(first // self.rows_per_shard)
+        with alone_at(path) as ours:
+            yield ours and not path.exists()
 
     def write(self, first: int, rows: dict[str, Tensor]) -> None:
         """One whole shard: rows (n, ...) from number `first` on.
@@ -194,7 +211,9 @@ class TeacherCache:
         except (ValueError, TypeError) as error:
             raise DataError(f"{path}: damaged. Delete the folder, or give another teacher.cache.") from error
         if differs := [name for name in {**self.key, **theirs} if self.key.get(name) != theirs.get(name)]:
-            said = "; ".join(f"{n} is {theirs.get(n)!r} there, {self.key.get(n)!r} here" for n in sorted(differs))
+            said = "; ".join(
+                _DIGESTS.get(n, f"{n} is {theirs.get(n)!r} there, {self.key.get(n)!r} here") for n in sorted(differs)
+            )
             mend = "Delete it or give another."
             if differs == ["view_seed"]:
                 mend = f"Give --data.view_seed {theirs['view_seed']} to learn from it, or another teacher.cache."

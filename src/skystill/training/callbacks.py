@@ -73,12 +73,14 @@ class StepTimer(pl.Callback):
     """Median seconds of a training step, loading not counted, the seconds of the fit, and the peak memory of the run.
 
     Times live on in checkpoints, so a resumed run counts its first part too.
+    filled: seconds of filling teacher caches before the fit, which are apart from it; None for a run without any.
     """
 
     def __init__(self) -> None:
         self._start = 0.0
         self._began: float | None = None
         self._earlier = 0.0
+        self.filled: float | None = None
         self._mapped = self._peak = 0.0
         self._device = torch.device("cpu")
         self.steps: list[float] = []
@@ -105,12 +107,14 @@ class StepTimer(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Times and peak so far, for the checkpoint."""
-        return {"steps": self.steps, "seconds": self.seconds(), "peak": self.peak()}
+        return {"steps": self.steps, "seconds": self.seconds(), "peak": self.peak(), "filled": self.filled}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Times and peak so far, from the checkpoint; those of older versions hold no peak."""
+        """Times and peak so far, from the checkpoint; those of older versions hold no peak and nothing of caches."""
         self.steps, self._earlier = list(state_dict["steps"]), state_dict["seconds"]
         self._peak = state_dict.get("peak", 0.0)
+        if self.filled is not None:
+            self.filled += state_dict.get("filled") or 0.0
 
     def peak(self) -> float:
         """Bytes: of the GPU, else of the process without the pages of files that it read in the meantime, which the
@@ -120,10 +124,12 @@ class StepTimer(pl.Callback):
         return max(self._peak, peak_memory(self._device) - files)
 
     def summary(self) -> dict[str, float]:
-        """step_s: median seconds a step, the first ten (warm-up) left out. peak_mb: see `peak`."""
+        """step_s: median seconds a step, the first ten (warm-up) left out. peak_mb: see `peak`. cache_fill_s: `filled`,
+        where there are caches."""
         kept = sorted(self.steps[10:] or self.steps)
         step = round(kept[len(kept) // 2], 4) if kept else 0.0
-        return {"step_s": step, "peak_mb": round(self.peak() / 2**20, 1)}
+        filled = {} if self.filled is None else {"cache_fill_s": round(self.filled, 1)}
+        return {"step_s": step, "peak_mb": round(self.peak() / 2**20, 1), **filled}
 
 
 def _mapped() -> float:

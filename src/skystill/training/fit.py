@@ -1,7 +1,8 @@
 """A run from recipe to run folder: `train` a detector alone, or `distill` it from teachers.
 
-The run folder holds recipe.yaml (resolved), metrics.csv, metrics.json, student.safetensors (the plain detector),
-best.safetensors (the best validated epoch), checkpoints/ (to resume from) and TensorBoard's events.
+The run folder holds recipe.yaml (resolved), teachers.json (whom it learns from), metrics.csv, metrics.json,
+student.safetensors (the plain detector), best.safetensors (the best validated epoch), checkpoints/ (to resume from) and
+TensorBoard's events.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from skystill.training.recipe import Recipe
 from skystill.training.scoring import collect, typical_cost
 from skystill.training.settled import settled
 from skystill.training.task import Distill, Task, Train, backbone_of, freeze_stages
+from skystill.training.taught import file_digest, note_teachers
 from skystill.training.teachers import make_distiller, notes_of, open_teachers
 
 PACKAGES = ("skystill", "torch", "torchvision", "timm", "pytorch-lightning", "faster-coco-eval")
@@ -83,7 +85,8 @@ def _run(recipe: Recipe, method: str, resume: bool) -> Path:
     if recipe.detector.freeze:
         freeze_stages(backbone_of(detector), recipe.detector.freeze)
     task = _task(recipe, method, detector, data)
-    data.pad_for(task.distiller.multiple if isinstance(task, Distill) else detector.multiple)
+    # Now, since by the end another may lie there.
+    teachers = [_teacher(path) for path in recipe.teacher.weights] if isinstance(task, Distill) else []
     if recipe.trainer.channels_last:
         task.to(memory_format=torch.channels_last)
     if recipe.trainer.compile:
@@ -95,18 +98,22 @@ def _run(recipe: Recipe, method: str, resume: bool) -> Path:
     if recipe.trainer.precision == "bf16-mixed" and trainer.strategy.root_device.type == "cpu":
         keep_depthwise_in_float32(detector)
     if isinstance(task, Distill) and recipe.teacher.cache is not None:
-        task.distiller.use_caches(
-            fill_caches(task.distiller, recipe.teacher, data, trainer.strategy.root_device, recipe.seed)
-        )
+        device = trainer.strategy.root_device
+        caches, timer.filled = fill_caches(task.distiller, recipe.teacher, data, device, recipe.seed)
+        task.distiller.use_caches(caches)
+    data.pad_for(task.distiller.multiple if isinstance(task, Distill) else detector.multiple, scored=detector.multiple)
     if trainer.is_global_zero:  # only now, when nothing can be refused any more
         folder.mkdir(parents=True, exist_ok=True)
         recipe.write(folder / "recipe.yaml")
+        if teachers:
+            note_teachers(folder, teachers)
     run_loop(trainer, task, data, folder, resume)
     seconds = timer.seconds()
     if trainer.is_global_zero:
         data.trainer = None  # one process scores every image, not its share of them
         extra = {"best": best.summary()} if compares else {}
-        _finish(recipe, method, folder, task, data, {"train_s": round(seconds, 1), **timer.summary(), **extra})
+        figures = {"teachers": teachers, "train_s": round(seconds, 1), **timer.summary(), **extra}
+        _finish(recipe, method, folder, task, data, figures)
     return folder
 
 
@@ -169,7 +176,6 @@ def _finish(recipe: Recipe, method: str, folder: Path, task: Task, data: DataMod
         "images": {split: data.datasets[split].identity() for split in seen},
         "epochs": recipe.trainer.epochs,
         "cost": typical_cost(detector, data).as_dict(),
-        "teachers": [] if method == "alone" else [_teacher(path) for path in recipe.teacher.weights],
         **figures,
         "command": shlex.join(["skystill", *sys.argv[1:]]),
         "machine": machine(),
@@ -179,9 +185,10 @@ def _finish(recipe: Recipe, method: str, folder: Path, task: Task, data: DataMod
 
 
 def _teacher(path: str) -> dict[str, Any]:
-    """A teacher's file and the scores it carries."""
+    """A teacher's file, its digest, and the scores it carries."""
     notes = notes_of(path)
-    return {"weights": path, **{split: notes[split] for split in ("val", "test") if split in notes}}
+    scores: dict[str, Any] = {split: notes[split] for split in ("val", "test") if split in notes}
+    return {"weights": path, "digest": file_digest(path), **scores}
 
 
 def machine() -> str:

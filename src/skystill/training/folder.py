@@ -10,10 +10,11 @@ from zipfile import is_zipfile
 from skystill.errors import ConfigError
 from skystill.training.recipe import Recipe
 from skystill.training.same import ELSEWHERE, UNTAUGHT, differences
+from skystill.training.taught import exchanged
 
 LAST = Path("checkpoints") / "last.ckpt"
 AT_ONCE = "SKYSTILL_AT_ONCE"  # the environment's word for how many runs share the machine, which tells on their seconds
-_FREE = (*ELSEWHERE, "trainer.", "teacher.weights")  # on going on: a teacher may have moved
+_FREE = (*ELSEWHERE, "trainer.")  # on going on
 
 
 def finished(folder: Path, recipe: Recipe) -> bool:
@@ -33,13 +34,8 @@ def run_folder(recipe: Recipe, method: str, resume: bool) -> Path:
         raise ConfigError(f"{folder}: no checkpoint to resume from. Leave --resume away to start.")
     if resume and not is_zipfile(folder / LAST):
         raise ConfigError(f"{folder / LAST}: is damaged, so there is nothing to go on from. Give another --out.")
-    passed_over = _FREE + UNTAUGHT * (method == "alone")
-    if resume and (changed := differences(folder / "recipe.yaml", recipe, passed_over)):
-        key, was, now = changed[0]
-        raise ConfigError(
-            f"{folder}: goes on as it began, with {key} {was}, and now that is {now}. Leave it as it was, or give "
-            "another --out to start anew."
-        )
+    if resume:
+        _check_same(folder, recipe, method == "alone")
     if not resume and (held or (folder / "metrics.json").exists()):
         if finished(folder, recipe):
             raise ConfigError(f"{folder}: holds a finished run. Give another --out, or delete it.")
@@ -50,3 +46,20 @@ def run_folder(recipe: Recipe, method: str, resume: bool) -> Path:
     if not os.access(there, os.W_OK | os.X_OK):
         raise ConfigError(f"{folder}: cannot be written. Give another --out.")
     return folder
+
+
+def _check_same(folder: Path, recipe: Recipe, alone: bool) -> None:
+    """Raises ConfigError where the folder's run has another recipe or other teachers. Teachers may have moved."""
+    found = differences(folder / "recipe.yaml", recipe, _FREE + UNTAUGHT * alone)
+    changed = [(key, was, now) for key, was, now in found if key != "teacher.weights" or len(was or ()) != len(now)]
+    if changed:
+        key, was, now = changed[0]
+        raise ConfigError(
+            f"{folder}: goes on as it began, with {key} {was}, and now that is {now}. Leave it as it was, or give "
+            "another --out to start anew."
+        )
+    if not alone and (path := exchanged(folder, recipe.teacher.weights)) is not None:
+        raise ConfigError(
+            f"{folder}: goes on as it began, and {path} is not the teacher that it learned from. Bring that one back, "
+            "or give another --out to start anew."
+        )

@@ -20,6 +20,7 @@ from skystill.structures import Knowledge
 from skystill.training.recipe import TeacherConfig
 
 CHECKED = 8  # views that are asked live when a cache is opened
+_POLL = 0.5  # seconds between looks at what other processes fill
 # What float16 and another batch size may change, and what teachers in bfloat16 may: far below what other weights or
 # another augmentation would.
 TOLERANCE, TOLERANCE_BF16 = 5e-3, 5e-2
@@ -44,21 +45,23 @@ _NOT_VIEWS = {
 
 def fill_caches(
     distiller: Distiller, config: TeacherConfig, data: DataModule, device: torch.device, seed: int = 0
-) -> list[TeacherCache]:
+) -> tuple[list[TeacherCache], float]:
     """One complete cache for each teacher, filled as far as it was not, and checked against the live teacher.
 
+    Also returns the seconds that this process spent on filling, 0 where all was there; waiting for other processes is
+    not among them, so that those of all add up.
     seed: of the choice of views to check. Errors: ConfigError when a cache was made from other weights or views, does
     not hold what the teacher says, or would grow too large; when views differ in size.
     """
     distiller.to(device)
     data.pad_for(distiller.multiple)
-    caches = []
+    caches, seconds = [], 0.0
     for teacher, folder in _folders(distiller, config):
         cache = _open(folder, distiller, teacher, config, data, device)
-        _fill(cache, distiller, teacher, data, device)
+        seconds += _fill(cache, distiller, teacher, data, device)
         _check(cache, distiller, teacher, data, device, seed)
         caches.append(cache)
-    return caches
+    return caches, seconds
 
 
 def missing_views(distiller: Distiller, config: TeacherConfig, data: DataModule, device: torch.device) -> int | None:
@@ -104,21 +107,43 @@ def _open(
     return TeacherCache(folder, key, layout, data.config.replay, _images(data), config.cache_gb * 2**30)
 
 
-def _fill(cache: TeacherCache, distiller: Distiller, teacher: Detector, data: DataModule, device: torch.device) -> None:
-    missing = cache.missing()
-    if not missing:
-        return
-    todo, done, start = sum(map(len, missing)), 0, time.perf_counter()
-    print(f"teacher cache: {todo} views, {gib(todo * cache.layout.row_bytes)} in {cache.folder}", flush=True)
-    for rows in missing:
-        if rows not in cache.missing():  # another process was faster
-            continue
-        keys = [divmod(number, cache.images) for number in rows]
-        parts = [pack(told) for told in _lessons(distiller, teacher, data, keys, device, cache.layout)]
-        cache.write(rows.start, {name: torch.cat([part[name] for part in parts]) for name in cache.layout.shapes})
-        done += len(rows)
-        rate = done / (time.perf_counter() - start)
-        print(f"teacher cache: {done}/{todo} views, {(todo - done) / rate:.0f} s to go", flush=True)
+def _fill(
+    cache: TeacherCache, distiller: Distiller, teacher: Detector, data: DataModule, device: torch.device
+) -> float:
+    """Writes what lacks, and waits for what other processes are at: it is left to them as long as they live.
+
+    Returns the seconds of the writing.
+    """
+    missing, start, seconds, waits = cache.missing(), time.perf_counter(), 0.0, False
+    todo = sum(map(len, missing))
+    if missing:
+        print(f"teacher cache: {todo} views, {gib(todo * cache.layout.row_bytes)} in {cache.folder}", flush=True)
+    while missing:
+        for rows in missing:
+            with cache.taken(rows.start) as ours:
+                if ours:
+                    seconds += _write(cache, rows, distiller, teacher, data, device)
+            if ours:
+                left = sum(map(len, cache.missing()))
+                rate = (todo - left) / (time.perf_counter() - start)
+                print(f"teacher cache: {todo - left}/{todo} views, {left / rate:.0f} s to go", flush=True)
+        if missing := cache.missing():
+            if not waits:
+                print(f"teacher cache: other processes are at the last {sum(map(len, missing))} views", flush=True)
+            waits = True
+            time.sleep(_POLL)
+    return seconds
+
+
+def _write(
+    cache: TeacherCache, rows: range, distiller: Distiller, teacher: Detector, data: DataModule, device: torch.device
+) -> float:
+    """Asks the teacher about the views of one shard. Returns the seconds that it took."""
+    start = time.perf_counter()
+    keys = [divmod(number, cache.images) for number in rows]
+    parts = [pack(told) for told in _lessons(distiller, teacher, data, keys, device, cache.layout)]
+    cache.write(rows.start, {name: torch.cat([part[name] for part in parts]) for name in cache.layout.shapes})
+    return time.perf_counter() - start
 
 
 def _check(
@@ -145,9 +170,7 @@ def _lesson(
     distiller: Distiller, teacher: Detector, data: DataModule, keys: list[tuple[int, int]], device: torch.device
 ) -> Knowledge:
     """The live teacher's answer to few views, as one batch."""
-    samples = [data.views_loader([key]) for key in keys]
-    images = torch.cat([ready(batch, device).images for loader in samples for batch in loader])
-    return distiller.ask_to_keep(teacher, images)
+    return distiller.ask_to_keep(teacher, ready(data.few_views(keys), device).images)
 
 
 def _lessons(

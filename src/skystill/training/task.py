@@ -179,7 +179,7 @@ def backbone_of(detector: Detector) -> torch.nn.Module:
     found = getattr(detector, "backbone", None)
     if not isinstance(found, torch.nn.Module):
         raise ConfigError(
-            f"detector.freeze and detector.freeze_norms are for a part called backbone, which {type(detector).__name__} "
+            f"detector.freeze and detector.freeze_norms need a part called backbone, which {type(detector).__name__} "
             "has not. Leave both away."
         )
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from skystill.deployment.runtime import open_detector
 from skystill.files import write_text
 from skystill.training.recipe import Recipe, is_predictions
 from skystill.training.scoring import collect
+from skystill.training.taught import file_digest
 from skystill.training.teachers import notes_of
 
 FILE = "teacher.json"
@@ -26,7 +26,7 @@ def teacher_scores(path: str, recipe: Recipe, data: DataModule, split: Split, ou
     """
     if is_predictions(path):
         return {}
-    kept, key = out / FILE, {"weights": _digest(path), "images": data.datasets[split].identity(), "split": split}
+    kept, key = out / FILE, {"weights": file_digest(path), "images": data.datasets[split].identity(), "split": split}
     if kept.is_file():
         with suppress(ValueError, KeyError, TypeError):  # a damaged file is written anew
             known: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
@@ -40,8 +40,3 @@ def teacher_scores(path: str, recipe: Recipe, data: DataModule, split: Split, ou
     scores = {**found.as_dict(), "per_class": found.by_class()}
     write_text(kept, json.dumps({"key": key, "scores": scores}, indent=1) + "\n")
     return scores
-
-
-def _digest(path: str) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()[:16]
