@@ -290,6 +290,20 @@ def test_the_command_tells_what_it_did(
     assert "and 4 pictures in" in said
 
 
+def test_dark_images_are_told_once_with_the_mend(
+    depthwise: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(3):
+        Image.fromarray(np.linspace(0, 4080, 40 * 50).reshape(40, 50).astype(np.uint16)).save(tmp_path / f"{i}.png")
+    words = ["predict", str(depthwise), str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    told = capsys.readouterr().err
+    assert told.startswith("note: 16-bit images whose largest value is 4080, such as ")
+    assert (told.count("\n"), told.count("perhaps 4095: predict's --white")) == (1, 1)
+    assert main([*words, "--white", "4095"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_no_box_is_rounded_to_nothing() -> None:
     thin = Detections(torch.tensor([[10.0, 20, 30, 20.001]]), torch.tensor([0.5]), torch.tensor([0]))
     assert detection_rows(thin, "a.png", ("ship",))[0]["bbox"] == [10.0, 20.0, 20.0, 0.01]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from skystill.boxes.obb import corners_to_obb
 from skystill.data.annotations import Annotations, Record
+from skystill.data.darkness import dark
 from skystill.data.images import image_size
 from skystill.data.words import counted
 from skystill.errors import DataError
@@ -81,7 +82,8 @@ def side(record: Record) -> NDArray[np.float64]:
 
 
 def check_images(annotations: Annotations) -> list[str]:
-    """One line for each kind of trouble with image files: missing or broken ones, sizes that differ from the file."""
+    """One line for each kind of trouble with image files: missing or broken ones, sizes that differ from the file,
+    deep ones that are read as nearly black."""
     broken, other = [], []
     for record in annotations.records:
         try:
@@ -92,7 +94,9 @@ def check_images(annotations: Annotations) -> list[str]:
         if (record.width, record.height) not in ((0, 0), (width, height)):
             other.append(f"{record.source} says {record.width} x {record.height}, the file has {width} x {height}")
     lines = [f"{len(broken)} image(s) cannot be used; the first: {broken[0]}"] if broken else []
-    return lines + ([f"{len(other)} image(s) have another size than stated; the first: {other[0]}"] if other else [])
+    lines += [f"{len(other)} image(s) have another size than stated; the first: {other[0]}"] if other else []
+    note = dark([record.image for record in annotations.records])
+    return [*lines, note] if note else lines
 
 
 def write_json(summary: Summary, path: str | Path) -> None:

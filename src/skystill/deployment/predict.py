@@ -17,6 +17,7 @@ from torch import Tensor
 
 from skystill.boxes.nms import Selection, clip_to_images
 from skystill.boxes.obb import hbb_to_obb, obb_to_corners, rotated_intersection
+from skystill.data.darkness import dark
 from skystill.data.images import find_images, read_image, to_bands
 from skystill.deployment.dota import check_names, write_dota
 from skystill.deployment.inputs import batches, to_unit, with_longer_side
@@ -105,6 +106,8 @@ def predict(
         "detections": [],
     }
     pictures = _picture_names(paths, root)
+    if white is None and (note := dark(paths, detector.in_chans)):
+        print(f"note: {note}", file=sys.stderr)
     start = time.perf_counter()
     readable = _readable(paths, root, detector.in_chans, white, on_bad_image, summary)
     for path, image, found in _detect(detector, readable, size, batch, Selection(score=score), summary):
