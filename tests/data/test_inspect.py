@@ -1,11 +1,14 @@
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from skystill.cli.main import main
 from skystill.data.annotations import Annotations, Record
+from skystill.data.formats import coco
 from skystill.data.inspect import print_tables, summarize, write_json
 from skystill.data.palette import colour
 from skystill.data.sheet import chosen, draw_sheet
@@ -116,6 +119,29 @@ def test_an_unreadable_image_does_not_stop_the_sheet(tmp_path: Path) -> None:
     annotations = data(tmp_path, "obb")
     (tmp_path / "a.png").write_text("no image")
     assert draw_sheet(annotations, summarize(annotations), tmp_path / "sheet.png").stat().st_size > 1000
+
+
+def test_a_broken_image_of_a_long_path_does_not_warn(tmp_path: Path) -> None:
+    annotations = data(tmp_path)
+    for row in annotations.records:
+        row.image = tmp_path / ("folder" * 30) / row.image.name
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert draw_sheet(annotations, summarize(data(tmp_path)), tmp_path / "sheet.png").is_file()
+
+
+def test_a_data_set_without_any_image_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    annotations = data(tmp_path)
+    coco.write(annotations, tmp_path / "truth.json")
+    (tmp_path / "wrong").mkdir()
+    words = ["data", "inspect", str(tmp_path / "truth.json"), "--images", str(tmp_path / "wrong")]
+    assert main([*words, "--out", str(tmp_path / "look")]) == 2
+    told = capsys.readouterr()
+    first = f"image {tmp_path / 'wrong' / 'a.png'} does not exist. Correct the path or the folder of images."
+    assert told.err.startswith(f"skystill: none of the 2 images can be used; the first: {first}")
+    assert told.err.endswith("--images FOLDER.\n")
+    assert (told.err.count("\n"), told.out) == (1, "")
+    assert not (tmp_path / "look").exists()
 
 
 def test_every_class_comes_up_on_the_sheet(tmp_path: Path) -> None:

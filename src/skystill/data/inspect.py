@@ -51,7 +51,7 @@ class Summary:
 
 
 def summarize(annotations: Annotations) -> Summary:
-    """Counts everything, from the annotations alone."""
+    """Counts everything, from the annotations alone. Errors: see `check_images`."""
     records, k = annotations.records, len(annotations.classes)
     labels = [record.labels[~record.ignore] for record in records]
     every = _joined(labels).astype(np.int64)
@@ -83,7 +83,7 @@ def side(record: Record) -> NDArray[np.float64]:
 
 def check_images(annotations: Annotations) -> list[str]:
     """One line for each kind of trouble with image files: missing or broken ones, sizes that differ from the file,
-    deep ones that are read as nearly black."""
+    deep ones that are read as nearly black. Raises DataError where no image at all can be used."""
     broken, other = [], []
     for record in annotations.records:
         try:
@@ -93,6 +93,9 @@ def check_images(annotations: Annotations) -> list[str]:
             continue
         if (record.width, record.height) not in ((0, 0), (width, height)):
             other.append(f"{record.source} says {record.width} x {record.height}, the file has {width} x {height}")
+    if broken and len(broken) == len(annotations.records):
+        whole = f"none of the {len(broken)} images can be used; the first: " if len(broken) > 1 else ""
+        raise DataError(f"{whole}{broken[0]} The folder of images is given with --images FOLDER.")
     lines = [f"{len(broken)} image(s) cannot be used; the first: {broken[0]}"] if broken else []
     lines += [f"{len(other)} image(s) have another size than stated; the first: {other[0]}"] if other else []
     note = dark([record.image for record in annotations.records])

@@ -97,7 +97,9 @@ def _picture(axis: Any, record: Record) -> None:
     try:
         pixels = _rgb(record.image)
     except DataError as error:
-        axis.text(0.5, 0.5, str(error), wrap=True, ha="center", va="center", fontsize=8, transform=axis.transAxes)
+        # A long path has no place to wrap at: it must neither push the pictures away nor run over them.
+        inside = {"ha": "center", "va": "center", "fontsize": 8, "clip_on": True, "in_layout": False}
+        axis.text(0.5, 0.5, str(error), wrap=True, transform=axis.transAxes, **inside)
         return
     axis.imshow(pixels, interpolation="antialiased", extent=(0, pixels.shape[1], pixels.shape[0], 0))
     for ignored in (False, True):
