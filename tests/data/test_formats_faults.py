@@ -254,6 +254,16 @@ def test_guessing_fails_in_one_line(room: Path) -> None:
     fails("looks like none", path=room / "images" / "a.png")
 
 
+def test_files_of_json_beside_folders_of_dota_are_named_first(room: Path) -> None:
+    (room / "labels_dota" / "val").mkdir(parents=True)
+    (room / "labels_dota" / "val" / "a.txt").write_text(f"{BOX} ship 0\n")
+    for name in ("val.json", "train.json"):
+        (room / name).write_text(changed())
+    fails("more than one format. Give one of them: train.json, val.json, labels_dota/val.", path=room)
+    (room / "labels_dota" / "a.txt").write_text(f"{BOX} ship 0\n")
+    assert guess(room) == "dota"  # plain enough, whatever other files say
+
+
 @pytest.mark.parametrize(
     ("format", "name"), [("coco", "labels/a.json"), ("voc", "labels/a.xml"), ("dota", "labels/a.txt")]
 )
