@@ -21,8 +21,8 @@ def predict(
 ) -> None:
     """Find objects in images.
 
-    Writes OUT/detections.json (one entry an object: file, class, score, box) and a picture of each image with its boxes
-    under OUT/pictures.
+    Writes OUT/detections.json (under "detections" one entry an object: file, class, score, box) and a picture of each
+    image with its boxes under OUT/pictures.
 
       skystill predict ship.safetensors flight/
       skystill predict ship.onnx 'flight/*.tif' --score 0.5 --out found
