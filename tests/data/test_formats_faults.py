@@ -94,7 +94,9 @@ def test_coco_without_polygon_cannot_be_oriented(room: Path) -> None:
     path = room / "truth.json"
     path.write_text(changed())
     fails("annotation id 5", "polygon of 4 points", path=path, kind="obb")
-    fails("class 'ship' is unknown; the classes are plane, car", "Fix the name", path=path, classes=["plane", "car"])
+    told = fails("class 'ship' is unknown; the classes are plane, car. Fix", path=path, classes=["plane", "car"])
+    assert told.endswith("add it to the class list (none may be left out), or remove its objects.")
+    fails("the classes are car, Ship. Did you mean Ship? Fix the name", path=path, classes=["car", "Ship"])
 
 
 @pytest.mark.parametrize(
