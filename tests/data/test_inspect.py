@@ -1,5 +1,6 @@
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,7 @@ def test_images_without_objects_get_a_line_instead_of_tables(
     print_tables(summarize(bare))
     assert capsys.readouterr().out.splitlines() == [
         "1 image (1 without objects), 0 objects, 0 ignored, hbb",
+        "image sizes: 120 x 100 px",
         "no objects to count or measure; the classes are car, ship",
         "note: a reader's note",
     ]
@@ -151,6 +153,30 @@ def test_every_class_comes_up_on_the_sheet(tmp_path: Path) -> None:
     assert len(picked) == 4
     assert any(r.image.name == "rare.png" for r in picked)
     assert len({id(r) for r in picked}) == 4
+
+
+def test_the_sheet_takes_images_from_all_over_the_data_set() -> None:
+    """Ten flights of twenty frames each, in any order: eight pictures are of seven flights or more."""
+    frames = [record(Path(f"{i // 20}_{i % 20:02d}.png"), [(0, 0, 9, 9)], [0]) for i in range(200)]
+    for seed in range(5):
+        shuffled = [frames[i] for i in np.random.default_rng(seed).permutation(200)]
+        picked = [r.image.name for r in chosen(Annotations(("car",), shuffled), count=8, seed=seed)]
+        assert picked == [r.image.name for r in chosen(Annotations(("car",), frames), count=8, seed=seed)]
+        assert len({name[0] for name in picked}) >= 7
+
+
+def test_sizes_of_images_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = summarize(data(tmp_path))
+    several = {f"{side} x 9": 8 - side for side in range(1, 8)}
+    for sizes, line in (
+        ({"640 x 512": 700}, "image sizes: 640 x 512 px"),
+        ({"640 x 512": 9, "512 x 640": 2}, "image sizes: 640 x 512 px (9), 512 x 640 px (2)"),
+        (several, "image sizes: 1 x 9 px (7), 2 x 9 px (6), 3 x 9 px (5), 4 x 9 px (4), 5 x 9 px (3) and 2 more"),
+        ({"0 x 0": 3}, None),
+    ):
+        print_tables(replace(summary, image_sizes=sizes))
+        told = [row for row in capsys.readouterr().out.splitlines() if row.startswith("image sizes")]
+        assert told == ([line] if line else [])
 
 
 def test_the_bars_of_classes_have_the_colours_of_the_boxes(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # are small, so small is cut further as in AI-TOD (Wang et al., ICPR 2020): very tiny, tiny, small.
 EDGES = (0, 8, 16, 32, 96, 1e9)
 SIZES = ("very tiny <8", "tiny 8-16", "small 16-32", "medium 32-96", "large >96")
+_SHOWN = 5  # sizes of images
 _PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
 
 
@@ -115,6 +116,8 @@ def print_tables(summary: Summary) -> None:
     images, objects = counted(summary.images, "image"), counted(summary.objects, "object")
     head = f"{images} ({summary.empty_images} without objects), {objects}, {summary.ignored} ignored, {summary.kind}"
     console.print(head, highlight=False, soft_wrap=True)
+    if sides := _sides(summary.image_sizes):
+        console.print(f"image sizes: {sides}", highlight=False, soft_wrap=True)
     if summary.objects:
         _print_objects(summary, console)
     else:
@@ -122,6 +125,12 @@ def print_tables(summary: Summary) -> None:
         console.print(f"no objects to count or measure{names}", highlight=False, markup=False, soft_wrap=True)
     for note in summary.notes:
         console.print(f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+def _sides(sizes: dict[str, int]) -> str:
+    """The most frequent sizes of images in words; nothing where the format says none."""
+    known = [f"{size} px" + f" ({count})" * (len(sizes) > 1) for size, count in sizes.items() if size != "0 x 0"]
+    return ", ".join(known[:_SHOWN]) + f" and {len(known) - _SHOWN} more" * (len(known) > _SHOWN)
 
 
 def _print_objects(summary: Summary, console: Console) -> None:
