@@ -94,7 +94,9 @@ def test_coco_without_polygon_cannot_be_oriented(room: Path) -> None:
     path = room / "truth.json"
     path.write_text(changed())
     fails("annotation id 5", "polygon of 4 points", path=path, kind="obb")
-    fails("class 'ship' is unknown; the classes are plane, car", "Fix the name", path=path, classes=["plane", "car"])
+    told = fails("class 'ship' is unknown; the classes are plane, car. Fix", path=path, classes=["plane", "car"])
+    assert told.endswith("add it to the class list (none may be left out), or remove its objects.")
+    fails("the classes are car, Ship. Did you mean Ship? Fix the name", path=path, classes=["car", "Ship"])
 
 
 @pytest.mark.parametrize(
@@ -252,6 +254,16 @@ def test_guessing_fails_in_one_line(room: Path) -> None:
     (room / "truth.json").write_text(changed())
     fails("looks like none of the formats", "--format NAME", "truth.json", path=room)
     fails("looks like none", path=room / "images" / "a.png")
+
+
+def test_files_of_json_beside_folders_of_dota_are_named_first(room: Path) -> None:
+    (room / "labels_dota" / "val").mkdir(parents=True)
+    (room / "labels_dota" / "val" / "a.txt").write_text(f"{BOX} ship 0\n")
+    for name in ("val.json", "train.json"):
+        (room / name).write_text(changed())
+    fails("more than one format. Give one of them: train.json, val.json, labels_dota/val.", path=room)
+    (room / "labels_dota" / "a.txt").write_text(f"{BOX} ship 0\n")
+    assert guess(room) == "dota"  # plain enough, whatever other files say
 
 
 @pytest.mark.parametrize(

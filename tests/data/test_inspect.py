@@ -1,11 +1,15 @@
 import json
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from skystill.cli.main import main
 from skystill.data.annotations import Annotations, Record
+from skystill.data.formats import coco
 from skystill.data.inspect import print_tables, summarize, write_json
 from skystill.data.palette import colour
 from skystill.data.sheet import chosen, draw_sheet
@@ -94,6 +98,7 @@ def test_images_without_objects_get_a_line_instead_of_tables(
     print_tables(summarize(bare))
     assert capsys.readouterr().out.splitlines() == [
         "1 image (1 without objects), 0 objects, 0 ignored, hbb",
+        "image sizes: 120 x 100 px",
         "no objects to count or measure; the classes are car, ship",
         "note: a reader's note",
     ]
@@ -118,6 +123,29 @@ def test_an_unreadable_image_does_not_stop_the_sheet(tmp_path: Path) -> None:
     assert draw_sheet(annotations, summarize(annotations), tmp_path / "sheet.png").stat().st_size > 1000
 
 
+def test_a_broken_image_of_a_long_path_does_not_warn(tmp_path: Path) -> None:
+    annotations = data(tmp_path)
+    for row in annotations.records:
+        row.image = tmp_path / ("folder" * 30) / row.image.name
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert draw_sheet(annotations, summarize(data(tmp_path)), tmp_path / "sheet.png").is_file()
+
+
+def test_a_data_set_without_any_image_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    annotations = data(tmp_path)
+    coco.write(annotations, tmp_path / "truth.json")
+    (tmp_path / "wrong").mkdir()
+    words = ["data", "inspect", str(tmp_path / "truth.json"), "--images", str(tmp_path / "wrong")]
+    assert main([*words, "--out", str(tmp_path / "look")]) == 2
+    told = capsys.readouterr()
+    first = f"image {tmp_path / 'wrong' / 'a.png'} does not exist. Correct the path or the folder of images."
+    assert told.err.startswith(f"skystill: none of the 2 images can be used; the first: {first}")
+    assert told.err.endswith("--images FOLDER.\n")
+    assert (told.err.count("\n"), told.out) == (1, "")
+    assert not (tmp_path / "look").exists()
+
+
 def test_every_class_comes_up_on_the_sheet(tmp_path: Path) -> None:
     common = [record(Path(f"{i}.png"), [(0, 0, 9, 9)], [0]) for i in range(50)]
     rare = [record(Path("rare.png"), [(0, 0, 9, 9)], [1])]
@@ -125,6 +153,30 @@ def test_every_class_comes_up_on_the_sheet(tmp_path: Path) -> None:
     assert len(picked) == 4
     assert any(r.image.name == "rare.png" for r in picked)
     assert len({id(r) for r in picked}) == 4
+
+
+def test_the_sheet_takes_images_from_all_over_the_data_set() -> None:
+    """Ten flights of twenty frames each, in any order: eight pictures are of seven flights or more."""
+    frames = [record(Path(f"{i // 20}_{i % 20:02d}.png"), [(0, 0, 9, 9)], [0]) for i in range(200)]
+    for seed in range(5):
+        shuffled = [frames[i] for i in np.random.default_rng(seed).permutation(200)]
+        picked = [r.image.name for r in chosen(Annotations(("car",), shuffled), count=8, seed=seed)]
+        assert picked == [r.image.name for r in chosen(Annotations(("car",), frames), count=8, seed=seed)]
+        assert len({name[0] for name in picked}) >= 7
+
+
+def test_sizes_of_images_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = summarize(data(tmp_path))
+    several = {f"{side} x 9": 8 - side for side in range(1, 8)}
+    for sizes, line in (
+        ({"640 x 512": 700}, "image sizes: 640 x 512 px"),
+        ({"640 x 512": 9, "512 x 640": 2}, "image sizes: 640 x 512 px (9), 512 x 640 px (2)"),
+        (several, "image sizes: 1 x 9 px (7), 2 x 9 px (6), 3 x 9 px (5), 4 x 9 px (4), 5 x 9 px (3) and 2 more"),
+        ({"0 x 0": 3}, None),
+    ):
+        print_tables(replace(summary, image_sizes=sizes))
+        told = [row for row in capsys.readouterr().out.splitlines() if row.startswith("image sizes")]
+        assert told == ([line] if line else [])
 
 
 def test_the_bars_of_classes_have_the_colours_of_the_boxes(tmp_path: Path) -> None:

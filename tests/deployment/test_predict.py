@@ -1,6 +1,7 @@
 """Images to files: what is written, and that neither the kind of weights nor the batch changes it."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from skystill.data.config import DataConfig
 from skystill.data.images import find_images, read_image
 from skystill.data.transforms import eval_transform
 from skystill.deployment.inputs import batches, to_unit, with_longer_side
-from skystill.deployment.predict import detection_rows, predict
+from skystill.deployment.predict import Summary, detection_rows, predict
 from skystill.errors import ConfigError, DataError
 from skystill.structures import Detections, Targets
 
@@ -198,7 +199,7 @@ def test_bad_images_stop_or_are_listed(
     assert result(tmp_path / "out")["skipped"] == ["a.png"]
     assert "skipped: image" in capsys.readouterr().err
     (folder / "b.png").unlink()
-    with pytest.raises(DataError, match="none of the 1 images can be read"):
+    with pytest.raises(DataError, match="no image of 1 can be read"):
         predict(depthwise, folder, tmp_path / "out2", on_bad_image="skip")
 
 
@@ -288,6 +289,32 @@ def test_the_command_tells_what_it_did(
     assert f"{sum(r['category'] == 'ship' for r in found)} ship" in said
     assert "images/s to detect" in said
     assert "and 4 pictures in" in said
+
+
+def test_dark_images_are_told_once_with_the_mend(
+    depthwise: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(3):
+        Image.fromarray(np.linspace(0, 4080, 40 * 50).reshape(40, 50).astype(np.uint16)).save(tmp_path / f"{i}.png")
+    words = ["predict", str(depthwise), str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    told = capsys.readouterr().err
+    assert told.startswith("note: 16-bit images whose largest value is 4080, such as ")
+    assert (told.count("\n"), told.count("perhaps 4095: predict's --white")) == (1, 1)
+    assert main([*words, "--white", "4095"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_one_of_a_kind_is_told_as_one(
+    any_size: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.predict(any_size, str(photos / "0.png"), tmp_path, score=1.0)
+    first, _, last = capsys.readouterr().out.splitlines()
+    assert first == "1 image, 0 objects that score 1 or more"
+    assert last == f"wrote {tmp_path / 'detections.json'} and 1 picture in {tmp_path / 'pictures'}"
+    assert predict(any_size, photos / "1.png", tmp_path, 1.0).older == [f"1 more picture in {tmp_path / 'pictures'}"]
+    lone = Summary(0.3, images=2, objects=Counter(ship=1), seconds=1.0, detecting=1.0)
+    assert lone.lines()[0] == "2 images, 1 object that scores 0.3 or more: 1 ship"
 
 
 def test_no_box_is_rounded_to_nothing() -> None:

@@ -189,3 +189,16 @@ def test_what_other_tools_wrote_is_told_its_way_in(name: str, words: str, tmp_pa
     with pytest.raises(WeightsError, match=words) as caught:
         load(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_a_run_points_to_its_weights(tmp_path: Path) -> None:
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
+    for name in (None, "best.safetensors", "student.safetensors"):
+        if name:
+            (tmp_path / "run" / name).touch()
+        with pytest.raises(WeightsError) as caught:
+            load(last)
+        told = f"Give the run's weights, {tmp_path / 'run' / name}." if name else "such files can run code"
+        assert told in str(caught.value)
+        assert "\n" not in str(caught.value)

@@ -68,6 +68,7 @@ def test_evaluate_scores_and_saves(place: Path, capsys: Capture) -> None:
     assert main(["evaluate", weights, recipe, "--out", str(place / "scores")]) == 2
     assert "Give --save DIR." in capsys.readouterr().err
     assert "M parameters" in printed
+    assert f"{weights} on test" in printed.splitlines()  # however long the path is
     assert "AP50 lost" in printed
     assert "missed objects: " in printed
 

@@ -75,6 +75,8 @@ def _show(metrics: dict[str, Any], scores: CocoScores, errors: ErrorBreakdown, p
     from rich.console import Console
 
     console = Console()
+    # A line of its own, since a title would break the path where the table ends.
+    console.print(f"{metrics['weights']} on {metrics['split']}", highlight=False, markup=False, soft_wrap=True)
     console.print(_overall(metrics, scores))
     console.print(_by_class(scores))
     console.print(_by_error(errors))
@@ -99,7 +101,7 @@ def _show(metrics: dict[str, Any], scores: CocoScores, errors: ErrorBreakdown, p
 def _overall(metrics: dict[str, Any], scores: CocoScores) -> Table:
     from rich.table import Table
 
-    table = Table(title=f"{metrics['weights']} on {metrics['split']}")
+    table = Table()
     figures = {**scores.summary(), **metrics["voc"]}
     for name in figures:
         table.add_column(name.replace("_", " ").upper(), justify="right")

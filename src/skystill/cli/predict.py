@@ -21,8 +21,8 @@ def predict(
 ) -> None:
     """Find objects in images.
 
-    Writes OUT/detections.json (one entry an object: file, class, score, box) and a picture of each image with its boxes
-    under OUT/pictures.
+    Writes OUT/detections.json (under "detections" one entry an object: file, class, score, box) and a picture of each
+    image with its boxes under OUT/pictures.
 
       skystill predict ship.safetensors flight/
       skystill predict ship.onnx 'flight/*.tif' --score 0.5 --out found
@@ -41,10 +41,11 @@ def predict(
         device: cpu, or cuda (gpu is the same) for .safetensors; .onnx runs on the CPU.
         dota: also write OUT/dota, one file a class, as DOTA's evaluation takes them.
     """
+    from skystill.data.words import counted
     from skystill.deployment.predict import predict as run
 
     summary = run(weights, images, out, score, size, batch, draw, on_bad_image, white, device, dota)
-    pictures = f" and {summary.images} pictures in {out / 'pictures'}" if draw else ""
+    pictures = f" and {counted(summary.images, 'picture')} in {out / 'pictures'}" if draw else ""
     print("\n".join([*summary.lines(), f"wrote {out / 'detections.json'}{pictures}"]))
     if dota:
         print(f"wrote {out / 'dota'}")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from skystill.boxes.obb import corners_to_obb
 from skystill.data.annotations import Annotations, Record
+from skystill.data.darkness import dark
 from skystill.data.images import image_size
 from skystill.data.words import counted
 from skystill.errors import DataError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # are small, so small is cut further as in AI-TOD (Wang et al., ICPR 2020): very tiny, tiny, small.
 EDGES = (0, 8, 16, 32, 96, 1e9)
 SIZES = ("very tiny <8", "tiny 8-16", "small 16-32", "medium 32-96", "large >96")
+_SHOWN = 5  # sizes of images
 _PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
 
 
@@ -50,7 +52,7 @@ class Summary:
 
 
 def summarize(annotations: Annotations) -> Summary:
-    """Counts everything, from the annotations alone."""
+    """Counts everything, from the annotations alone. Errors: see `check_images`."""
     records, k = annotations.records, len(annotations.classes)
     labels = [record.labels[~record.ignore] for record in records]
     every = _joined(labels).astype(np.int64)
@@ -81,7 +83,8 @@ def side(record: Record) -> NDArray[np.float64]:
 
 
 def check_images(annotations: Annotations) -> list[str]:
-    """One line for each kind of trouble with image files: missing or broken ones, sizes that differ from the file."""
+    """One line for each kind of trouble with image files: missing or broken ones, sizes that differ from the file,
+    deep ones that are read as nearly black. Raises DataError where no image at all can be used."""
     broken, other = [], []
     for record in annotations.records:
         try:
@@ -91,8 +94,13 @@ def check_images(annotations: Annotations) -> list[str]:
             continue
         if (record.width, record.height) not in ((0, 0), (width, height)):
             other.append(f"{record.source} says {record.width} x {record.height}, the file has {width} x {height}")
+    if broken and len(broken) == len(annotations.records):
+        whole = f"none of the {len(broken)} images can be used; the first: " if len(broken) > 1 else ""
+        raise DataError(f"{whole}{broken[0]} The folder of images is given with --images FOLDER.")
     lines = [f"{len(broken)} image(s) cannot be used; the first: {broken[0]}"] if broken else []
-    return lines + ([f"{len(other)} image(s) have another size than stated; the first: {other[0]}"] if other else [])
+    lines += [f"{len(other)} image(s) have another size than stated; the first: {other[0]}"] if other else []
+    note = dark([record.image for record in annotations.records])
+    return [*lines, note] if note else lines
 
 
 def write_json(summary: Summary, path: str | Path) -> None:
@@ -108,6 +116,8 @@ def print_tables(summary: Summary) -> None:
     images, objects = counted(summary.images, "image"), counted(summary.objects, "object")
     head = f"{images} ({summary.empty_images} without objects), {objects}, {summary.ignored} ignored, {summary.kind}"
     console.print(head, highlight=False, soft_wrap=True)
+    if sides := _sides(summary.image_sizes):
+        console.print(f"image sizes: {sides}", highlight=False, soft_wrap=True)
     if summary.objects:
         _print_objects(summary, console)
     else:
@@ -115,6 +125,12 @@ def print_tables(summary: Summary) -> None:
         console.print(f"no objects to count or measure{names}", highlight=False, markup=False, soft_wrap=True)
     for note in summary.notes:
         console.print(f"note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+def _sides(sizes: dict[str, int]) -> str:
+    """The most frequent sizes of images in words; nothing where the format says none."""
+    known = [f"{size} px" + f" ({count})" * (len(sizes) > 1) for size, count in sizes.items() if size != "0 x 0"]
+    return ", ".join(known[:_SHOWN]) + f" and {len(known) - _SHOWN} more" * (len(known) > _SHOWN)
 
 
 def _print_objects(summary: Summary, console: Console) -> None:

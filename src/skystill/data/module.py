@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from glob import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from skystill.data.annotations import Annotations
 from skystill.data.config import DataConfig
+from skystill.data.darkness import dark
 from skystill.data.dataset import DetectionDataset, Sample, SyntheticDataset
 from skystill.data.images import find_images
 from skystill.data.predictions import Vocabulary, read_predictions
@@ -77,12 +78,15 @@ class DataModule(pl.LightningDataModule):
 
         Raises ConfigError when the splits name different classes or none is given, DataError when annotations are bad.
         """
+        first = not self.datasets
         for split in STAGES.get(stage, SPLITS):
             if split not in self.datasets and self.config.has(split):
                 self.datasets[split] = self._dataset(split)
         if not self.datasets:
             raise ConfigError(self._nothing(STAGES.get(stage, SPLITS)))
         self._check_classes()
+        if first and self.config.white is None:
+            _tell_once(dark(next(iter(self._files().values()), []), self.config.bands))
         train = self.datasets.get("train")
         if self.config.unlabelled is not None and isinstance(train, DetectionDataset) and len(train) == train.labelled:
             train.add_unlabelled(self._unlabelled())
@@ -298,6 +302,13 @@ def ready(batch: Batch, device: torch.device | str) -> Batch:
     """The batch as a detector takes it: on the device, images float32 in 0..1."""
     moved = batch.to(device)
     return replace(moved, images=_unit(moved.images))
+
+
+@cache
+def _tell_once(note: str) -> None:
+    """A warning, if there is any, once a process: a distillation reads its data for the doctor, then to train."""
+    if note:
+        log.warning("data.white: %s", note)
 
 
 def _unit(images: Tensor) -> Tensor:

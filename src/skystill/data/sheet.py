@@ -13,6 +13,7 @@ from skystill.data.annotations import Annotations, Record
 from skystill.data.images import read_image
 from skystill.data.inspect import Summary
 from skystill.data.palette import colour
+from skystill.data.spread import spread
 from skystill.data.words import counted
 from skystill.errors import DataError
 from skystill.files import whole_file
@@ -27,9 +28,13 @@ _RIM = "#444444"  # keeps a pale bar visible on the white sheet
 
 
 def chosen(annotations: Annotations, count: int, seed: int = 0) -> list[Record]:
-    """Records to show: every class comes up while there is room, then random ones; images with objects first."""
-    order = np.random.default_rng(seed).permutation(len(annotations.records))
-    records = [annotations.records[i] for i in order]
+    """Records to show: every class comes up while there is room, then others; images with objects first.
+
+    They lie evenly over the images in order of name, from one that `seed` draws: neighbours are often of one flight.
+    """
+    named = sorted(annotations.records, key=lambda record: record.image)
+    start = int(np.random.default_rng(seed).integers(max(len(named), 1)))
+    records = [named[i] for i in spread(len(named), start)]
     picked: list[Record] = []
     for label in range(len(annotations.classes)):
         fresh = (r for r in records if label in r.labels and all(r is not p for p in picked))
@@ -97,7 +102,9 @@ def _picture(axis: Any, record: Record) -> None:
     try:
         pixels = _rgb(record.image)
     except DataError as error:
-        axis.text(0.5, 0.5, str(error), wrap=True, ha="center", va="center", fontsize=8, transform=axis.transAxes)
+        # A long path has no place to wrap at: it must neither push the pictures away nor run over them.
+        inside = {"ha": "center", "va": "center", "fontsize": 8, "clip_on": True, "in_layout": False}
+        axis.text(0.5, 0.5, str(error), wrap=True, transform=axis.transAxes, **inside)
         return
     axis.imshow(pixels, interpolation="antialiased", extent=(0, pixels.shape[1], pixels.shape[0], 0))
     for ignored in (False, True):

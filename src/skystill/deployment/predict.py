@@ -17,7 +17,9 @@ from torch import Tensor
 
 from skystill.boxes.nms import Selection, clip_to_images
 from skystill.boxes.obb import hbb_to_obb, obb_to_corners, rotated_intersection
+from skystill.data.darkness import dark
 from skystill.data.images import find_images, read_image, to_bands
+from skystill.data.words import counted
 from skystill.deployment.dota import check_names, write_dota
 from skystill.deployment.inputs import batches, to_unit, with_longer_side
 from skystill.deployment.runtime import OnnxDetector, Predictor, device_of, open_detector, own_score
@@ -46,8 +48,9 @@ class Summary:
         counts = ", ".join(f"{count} {name}" for name, count in self.objects.most_common())
         skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
         rate, pace = self.images / self.detecting, self.images / self.seconds
+        objects = counted(self.objects.total(), "object that scores", "objects that score")
         return [
-            f"{self.images} images{skipped}, {self.objects.total()} objects that score {self.score:.4g} or more"
+            f"{counted(self.images, 'image')}{skipped}, {objects} {self.score:.4g} or more"
             + (f": {counts}" if counts else ""),
             f"{rate:.1f} images/s to detect, {pace:.1f} with reading and writing",
             *(f"{what}: of an earlier run" for what in self.older),
@@ -105,6 +108,8 @@ def predict(
         "detections": [],
     }
     pictures = _picture_names(paths, root)
+    if white is None and (note := dark(paths, detector.in_chans)):
+        print(f"note: {note}", file=sys.stderr)
     start = time.perf_counter()
     readable = _readable(paths, root, detector.in_chans, white, on_bad_image, summary)
     for path, image, found in _detect(detector, readable, size, batch, Selection(score=score), summary):
@@ -116,7 +121,7 @@ def predict(
         if draw:
             _write_picture(out / "pictures" / pictures[path], image, found, detector.classes)
     if not summary.images:
-        raise DataError(f"{images}: none of the {len(paths)} images can be read. Replace them with intact copies.")
+        raise DataError(f"{images}: no image of {len(paths)} can be read. Replace them with intact copies.")
     _write(out / "detections.json", _to_json(report).encode())
     if dota:
         write_dota(report["detections"], detector.classes, detector.kind, out / "dota")
@@ -249,7 +254,7 @@ def _older(out: Path, pictures: set[Path], dota: bool) -> list[str]:
     """What an earlier run left in `out`, which nothing overwrites."""
     folder = out / "pictures"
     left = [path for path in folder.rglob("*.jpg") if path.relative_to(folder) not in pictures]
-    found = [f"{len(left)} more pictures in {folder}"] if left else []
+    found = [f"{counted(len(left), 'more picture')} in {folder}"] if left else []
     return [*found, *([str(out / "dota")] if not dota and (out / "dota").is_dir() else [])]
 
 

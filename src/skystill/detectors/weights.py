@@ -137,6 +137,8 @@ def _of_others(path: Path) -> str:
         return "is the folder of a run. Give student.safetensors in it."
     if path.is_dir():
         return f"is a folder. A model that transformers saved so: load it there, then {keep}."
+    if path.suffix == ".ckpt" and (weights := _weights_of_run(path.parent.parent)) is not None:
+        return f"is a checkpoint, from which a run goes on with --resume. Give the run's weights, {weights}."
     if path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".pkl"):
         return f"such files can run code, so skystill opens none. Load the model where it comes from, then {keep}."
     if path.suffix == ".onnx":
@@ -144,6 +146,12 @@ def _of_others(path: Path) -> str:
             "an exported detector has no layers to train. It predicts and teaches: `skystill predict`, teacher.weights."
         )
     return ""
+
+
+def _weights_of_run(folder: Path) -> Path | None:
+    """The weights in the folder of a run; None where there are none, or it is no run's."""
+    files = (folder / name for name in ("student.safetensors", "best.safetensors"))
+    return next((file for file in files if file.is_file()), None)
 
 
 def load(path: str | Path) -> Detector:

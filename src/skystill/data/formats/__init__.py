@@ -94,7 +94,8 @@ def _exists(path: str | Path) -> Path:
 def _guess_folder(place: Path) -> str:
     if (place / "Annotations").is_dir() or next(place.glob("*.xml"), None):
         return "voc"
-    if any((place / name).is_dir() for name in dota.LABEL_FOLDERS):
+    if (labels := next((place / name for name in dota.LABEL_FOLDERS if (place / name).is_dir()), None)) is not None:
+        _refuse_two(place, labels)
         return "dota"
     texts = sorted(p for p in place.glob("*.txt") if p.name != "classes.txt")
     if texts:
@@ -105,6 +106,15 @@ def _guess_folder(place: Path) -> str:
     inside += folders_with_text(place)
     hint = f" Perhaps you mean {' or '.join(inside[:3])} in it." if inside else ""
     raise DataError(f"{place} looks like none of the formats. Give the annotation file, or {_BY_NAME}.{hint}")
+
+
+def _refuse_two(place: Path, labels: Path) -> None:
+    """Raises DataError where files of JSON lie in the folder, and those of DOTA only in folders of its `labels`."""
+    listed = sorted(p.name for p in place.glob("*.json"))
+    if listed and not next(labels.glob("*.txt"), None):
+        further = [f"{labels.name}/{name}" for name in folders_with_text(labels)]
+        choice = ", ".join([*listed[:3], *further[:3]])
+        raise DataError(f"{place} holds annotations of more than one format. Give one of them: {choice}.")
 
 
 def _guess_text(texts: list[Path]) -> str:

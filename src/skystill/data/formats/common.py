@@ -9,7 +9,7 @@ import numpy as np
 
 from skystill.data.annotations import Annotations, Record
 from skystill.data.images import SUFFIXES
-from skystill.errors import DataError
+from skystill.errors import DataError, did_you_mean
 from skystill.kinds import BoxKind
 
 IMAGES_MEND = "Give it with --images FOLDER (in recipes data.images_train, _val or _test)."
@@ -57,8 +57,9 @@ class Vocabulary:
         if name not in self.names:
             if not self.open:
                 known = ", ".join(self.names)
-                mend = "Fix the name or add it to the class list."
-                raise DataError(f"{where}: class {name!r} is unknown; the classes are {known}. {mend}")
+                mend = "Fix the name, add it to the class list (none may be left out), or remove its objects."
+                close = did_you_mean(name, self.names)
+                raise DataError(f"{where}: class {name!r} is unknown; the classes are {known}.{close} {mend}")
             self.names[name] = len(self.names)
         return self.names[name]
 
