@@ -52,15 +52,22 @@ def table(path: Path) -> str:
     for method in (m for m in ranked if m not in peers[PEERS:]):
         mine = by_method[method]
         means = [f"{statistics.mean(row[f] for row in mine):.1f}" for f in ("ap", "ap50", "ap75")]
-        gains = [f"{row['ap'] - alone[row['seed']]:+.1f}" for row in mine if method not in ("teacher", "alone")]
+        gains = _gains([row["ap"] - alone[row["seed"]] for row in mine]) if method not in ("teacher", "alone") else ""
         name = NAMES.get(method, f"with {method.upper()}")
-        lines.append(f"| {name} | {len(mine)} | " + " | ".join(means) + f" | {', '.join(gains)} |")
+        lines.append(f"| {name} | {len(mine)} | " + " | ".join(means) + f" | {gains} |")
     said = f"{result['schedule']}. `{result['command']}`"
     if len(result.get("machines", {})) > 1:
         said = f"Not all runs were made on one machine; the file says which. {said}"
     if (count := len(peers) - PEERS) > 0:
         said = f"{count} more peers are behind these: [{path.stem}.md]({link(path.with_suffix('.md'))}). {said}"
     return "\n".join([*lines, "", said, ""])
+
+
+def _gains(gains: list[float]) -> str:
+    """Each seed's; of many their least, mean and most."""
+    if len(gains) <= 6:
+        return ", ".join(f"{gain:+.1f}" for gain in gains)
+    return f"{min(gains):+.1f} .. {max(gains):+.1f}, mean {statistics.mean(gains):+.1f}"
 
 
 def link(path: Path) -> Path:

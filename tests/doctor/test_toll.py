@@ -25,7 +25,7 @@ GIB = 2**30
 
 
 def refused(*_: object) -> int:
-    raise ConfigError("cache: a teacher cache of other lessons: crop is 0 there, 64 here. Delete it.")
+    raise ConfigError("cache: a teacher cache that does not fit this run: crop is 0 there, 64 here. Delete it.")
 
 
 class Ten(list[Any]):
@@ -142,7 +142,7 @@ def test_disk(make_gfl, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (lambda *_: 12, "green", "12 of them to be filled"),
         (lambda *_: 0, "green", "filled already, and as the teacher says it"),
-        (refused, "red", "cache: a teacher cache of other lessons"),
+        (refused, "red", "cache: a teacher cache that does not fit this run"),
     ],
 )
 def test_a_cache_that_was_begun(

@@ -144,7 +144,7 @@ def test_what_caches_lack_is_told_before_a_training(
     assert not (tmp_path / "cache").exists()
     distill(make_cached())
     assert lacking() == 0
-    with pytest.raises(ConfigError, match="a teacher cache of other lessons: colour"):
+    with pytest.raises(ConfigError, match="a teacher cache that does not fit this run: colour"):
         lacking(colour=0.1)
     shards = sorted((tmp_path / "cache").glob("shard-*"))
     shards[1].write_bytes(b"cut")
@@ -154,7 +154,7 @@ def test_what_caches_lack_is_told_before_a_training(
     shards[2].unlink()
     assert lacking() == 2
     (tmp_path / "cache" / "cache.json").write_text("[]")
-    with pytest.raises(ConfigError, match="a teacher cache of other lessons"):
+    with pytest.raises(ConfigError, match="a teacher cache that does not fit this run"):
         lacking()
     (tmp_path / "cache" / "cache.json").write_text("[3]")
     with pytest.raises(DataError, match=r"cache\.json: damaged"):
@@ -189,7 +189,9 @@ def test_lessons_of_images_that_changed_are_refused(make_cached: Make, monkeypat
 
 def test_another_augmentation_or_teacher_is_refused(make_cached: Make, teacher_file: Path, tmp_path: Path) -> None:
     distill(make_cached("one"))
-    with pytest.raises(ConfigError, match=r"a teacher cache of other lessons: colour is 0\.2 there, 0\.1 here"):
+    with pytest.raises(
+        ConfigError, match=r"a teacher cache that does not fit this run: colour is 0\.2 there, 0\.1 here"
+    ):
         distill(make_cached("two", colour=0.1))
     other = make_cached("three")
     other.teacher.weights = [str(tmp_path / "one" / "student.safetensors")]
@@ -214,14 +216,14 @@ def test_whatever_the_lessons_depend_on_is_in_their_key(
     made.trainer.epochs = 1
     distill(made)
     setattr(getattr(other, part), setting, value)
-    with pytest.raises(ConfigError, match=f"a teacher cache of other lessons: .*{told}"):
+    with pytest.raises(ConfigError, match=f"a teacher cache that does not fit this run: .*{told}"):
         distill(other)
 
 
 def test_views_padded_to_other_sides_are_other_lessons(make_cached: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     distill(make_cached("one"))
     monkeypatch.setattr(lessons.Distiller, "multiple", 64)  # as a student of coarser levels has it
-    with pytest.raises(ConfigError, match="a teacher cache of other lessons: multiple is 32 there, 64 here"):
+    with pytest.raises(ConfigError, match="a teacher cache that does not fit this run: multiple is 32 there, 64 here"):
         distill(make_cached("two"))
 
 

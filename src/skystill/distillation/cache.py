@@ -214,10 +214,10 @@ class TeacherCache:
             said = "; ".join(
                 _DIGESTS.get(n, f"{n} is {theirs.get(n)!r} there, {self.key.get(n)!r} here") for n in sorted(differs)
             )
-            mend = "Delete it or give another."
+            mend = "Give another folder, --teacher.cache DIR, or delete this one."
             if differs == ["view_seed"]:
                 mend = f"Give --data.view_seed {theirs['view_seed']} to learn from it, or another teacher.cache."
-            raise ConfigError(f"{self.folder}: a teacher cache of other lessons: {said}. {mend}")
+            raise ConfigError(f"{self.folder}: a teacher cache that does not fit this run: {said}. {mend}")
         return True
 
     def _claim(self, limit: float) -> None:

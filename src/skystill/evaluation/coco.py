@@ -91,10 +91,6 @@ class CocoEvaluator:
         """The scores of all images so far."""
         return evaluate_coco(self.detections, self.targets, self.classes, self.max_dets)
 
-    def reset(self) -> None:
-        """Forget all images."""
-        self.detections, self.targets = [], []
-
 
 def evaluate_coco(
     detections: Sequence[Detections], targets: Sequence[Targets], classes: Sequence[str], max_dets: int = 500

@@ -47,10 +47,17 @@ def _open(path: str, config: TeacherConfig, data: DataModule) -> Teacher:
 
 def make_distiller(config: TeacherConfig, student: Detector, teachers: list[Teacher], method: Method) -> Distiller:
     """As the recipe has it. Errors: ConfigError where they do not fit."""
-    roles = [_role(role) for role in config.roles]
-    names, allow = config.classes, config.allow_hbb
     return Distiller(
-        student, teachers, method, config.scale, config.bf16, config.sure, config.unsure, names, roles, allow
+        student,
+        teachers,
+        method,
+        teacher_scale=config.scale,
+        teacher_bf16=config.bf16,
+        sure=config.sure,
+        unsure=config.unsure,
+        classes=config.classes,
+        roles=[_role(role) for role in config.roles],
+        allow_hbb=config.allow_hbb,
     )
 
 
