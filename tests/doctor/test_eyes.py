@@ -156,7 +156,8 @@ def test_boxes_of_an_enlarged_image_are_told_in_the_images_pixels() -> None:
     [
         (Sight(40.0, 70.0, 9), None, "green", "AP 40.0, AP50 70.0 on 8 of 40 val images"),
         (Sight(40.0, 70.0, 9), 44.0, "green", "(saved with 44.0)"),
-        (Sight(12.0, 30.0, 9), 44.0, "red", "but it was saved with AP 44.0"),
+        (Sight(12.0, 30.0, 20), 44.0, "red", "but it was saved with AP 44.0"),
+        (Sight(12.0, 30.0, 19), 44.0, "yellow", "but it was saved with AP 44.0"),
         (Sight(2.0, 6.0, 9), None, "yellow", "little to teach"),
         (Sight(0.0, 0.0, 0), 44.0, "yellow", "no object"),
         (Sight(0.0, 0.0, 9, 0), None, "red", "finds nothing at all"),
