@@ -11,7 +11,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 RESULTS = Path(__file__).parent / "results"
+KEPT = Path(__file__).parent / "kept"
 README = Path(__file__).parents[2] / "README.md"
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 NAMES = {
@@ -78,7 +81,7 @@ def across(paths: list[Path]) -> str:
     """One row a pair: how `ltd_plus` does where the student, or the teacher, is of another family."""
     lines = [
         "Other families, test split of HIT-UAV, the student alone and taught on the same schedule, by `ltd_plus`",
-        "before its levels counted by what the teacher finds there (`finds` 0):",
+        "(where marked \\*, before its levels counted by what the teacher finds there, `finds` 0):",
         "",
         "| teacher -> student | seeds | teacher | alone | with `ltd_plus` | AP gain | 95% over seeds |",
         "|---|--:|--:|--:|--:|--:|---|",
@@ -89,7 +92,7 @@ def across(paths: list[Path]) -> str:
         alone, taught = (result["methods"][method] for method in ("alone", "ltd_plus"))
         gain, (one, other) = taught["gain"], result["pair"].partition("_ltd_")[0].split("_to_")
         cells = [
-            f"[{one} -> {other}]({link(path.with_suffix('.md'))}){_on_tiles(result['data'])}",
+            f"[{one} -> {other}]({link(path.with_suffix('.md'))}){_before_finds(path.stem)}{_on_tiles(result['data'])}",
             f"{len(taught['seeds'])}",
             *(f"{ap:.1f}" for ap in (teacher, alone["ap"]["mean"], taught["ap"]["mean"])),
             f"{gain['mean']:+.1f}",
@@ -97,6 +100,12 @@ def across(paths: list[Path]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _before_finds(pair: str) -> str:
+    """A mark where a pair's kept runs were taught by the former default."""
+    recipe = yaml.safe_load((KEPT / pair / "ltd_plus-seed0" / "recipe.yaml").read_text())
+    return "" if recipe["method"]["settings"]["finds"] else " \\*"
 
 
 def _on_tiles(data: str) -> str:

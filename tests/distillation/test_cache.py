@@ -146,7 +146,9 @@ def test_an_unknown_view_is_refused(filled: TeacherCache, key: tuple[int, int] |
 def test_other_lessons_are_refused_and_named(filled: TeacherCache, lessons: tuple[Tensor, Knowledge]) -> None:
     make(filled.folder, lessons[1])  # the same key: welcome
     words = "crop is 64 there, 96 here; it is of other images or labels; it is of other teacher weights"
-    said = rf"a teacher cache that does not fit this run: {words}\. Give another folder, --teacher\.cache DIR, or delete"
+    said = (
+        rf"a teacher cache that does not fit this run: {words}\. Give another folder, --teacher\.cache DIR, or delete"
+    )
     with pytest.raises(ConfigError, match=said):
         make(filled.folder, lessons[1], {**KEY, "teacher": "9f3a", "crop": 96, "images": "77b1"})
     (filled.folder / "cache.json").write_text("{")
