@@ -154,16 +154,16 @@ def cost_scatter(points: Mapping[str, tuple[float, float]], cost: str, score: st
 
 
 def _name_points(axes: Axes, points: Mapping[str, tuple[float, float]], colours: Mapping[str, str]) -> None:
-    """Names right of their points, in their colours, from the lowest up, each above those that it would cover."""
-    taken: list[tuple[float, float, float]] = []  # left and right end of names and their height, in 1/72 inch
-    for name, place in sorted(points.items(), key=lambda item: item[1][1]):
-        if not np.isfinite(place).all():
-            continue
-        x, y = axes.transData.transform(place) * 72 / axes.figure.dpi
-        top, end = y + 3, x + 5 * len(name)
+    """Names right of their points, in their colours, from the lowest up, each above what it would cover."""
+    shown = {name: place for name, place in points.items() if np.isfinite(place).all()}
+    spots = {name: axes.transData.transform(place) * 72 / axes.figure.dpi for name, place in shown.items()}
+    taken = [(x - 4, x + 4, y - 4) for x, y in spots.values()]  # left and right end and foot, in 1/72 inch
+    for name, place in sorted(shown.items(), key=lambda item: item[1][1]):
+        x, y = spots[name]
+        top, start, end = y + 3, x + 5, x + 5 + 5 * len(name)
         for left, right, other in sorted(taken, key=lambda spot: spot[2]):
-            if left < end and x < right and abs(other - top) < 9:
+            if left < end and start < right and abs(other - top) < 9:
                 top = other + 9
-        taken.append((x, end, top))
+        taken.append((start, end, top))
         spot = (6, top - y)
         axes.annotate(name, place, xytext=spot, textcoords="offset points", fontsize=8, color=colours[name])

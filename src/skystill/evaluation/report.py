@@ -33,8 +33,9 @@ figcaption { padding-top: .5rem; }
 details { margin: .8rem 0; } pre { overflow-x: auto; background: var(--card); padding: .8rem; border-radius: 8px;
   font-size: .82rem; }
 @media (max-width: 40rem) { figure img { max-width: 48rem; } }
-@media print { figure, table { break-inside: avoid; } body { font-size: 11px; } .wide { overflow: visible; }
-  th, td { padding: .2rem .3rem; white-space: normal; } table { font-size: .8rem; } details { break-inside: avoid; } }
+@media print { figure, table { break-inside: avoid; } h2, caption { break-after: avoid; } body { font-size: 11px; }
+  .wide { overflow: visible; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+  th, td { padding: .2rem .25rem; white-space: normal; } table { font-size: .7rem; } details { break-inside: avoid; } }
 """
 
 
