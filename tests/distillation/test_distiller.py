@@ -232,6 +232,14 @@ def test_odd_truths_and_single_images(make_gfl: MakeGFL, odd_truths: dict[str, T
         assert all(v.isfinite() for v in losses.values()), name
 
 
+@pytest.mark.parametrize("method", ["reviewkd", "ltd_released"])
+def test_a_batch_norm_over_one_value_is_told(make_gfl: MakeGFL, method: str) -> None:
+    """torch's own words for one image whose coarsest level is one cell name neither."""
+    distiller = Distiller(make_gfl(0, levels=(3, 7)), make_gfl(1, levels=(3, 7)), method).train()
+    with pytest.raises(ConfigError, match="one value a channel: 1 image of 128 x 128 px. Give a batch of 2"):
+        distiller(torch.rand(1, 3, 128, 128), [Targets.empty()])
+
+
 def test_a_list_of_images_is_padded_at_the_right_and_bottom(make_gfl: MakeGFL, two_images: list[Targets]) -> None:
     small, wide = torch.rand(3, 50, 40), torch.rand(3, 33, 65)
     stacked = pad_together([small, wide], 32)

@@ -90,8 +90,12 @@ def test_a_level_where_nothing_is_found_teaches_nothing(
     method = make_method(name, {**binding, "finds": 1.0, "sem": 0.0, "loc": 0.0})
     method.prepare(student, teacher)
     levels = tuple(level.clone().requires_grad_() for level in student.pyramid)
-    method(replace(student, pyramid=levels), teacher, two_images)["ccd"].backward()
+    loss = method(replace(student, pyramid=levels), teacher, two_images)["ccd"]
+    loss.backward()
     assert levels[0].grad is not None
     assert levels[0].grad.abs().max() > 0
-    if name == "ltd_plus":  # in LIC's fusion coarser levels feed the finest
+    if name == "ltd_plus":
         assert all(level.grad is None or level.grad.abs().max() < 1e-6 for level in levels[1:])
+    else:  # in LIC's fusion coarser levels feed the finest, which alone is compared
+        finest = method.ccd.implicit(levels, teacher.pyramid)[:, 0].mean()
+        torch.testing.assert_close(loss, method.ccd.weight * finest)
