@@ -236,7 +236,7 @@ def test_odd_truths_and_single_images(make_gfl: MakeGFL, odd_truths: dict[str, T
 def test_a_batch_norm_over_one_value_is_told(make_gfl: MakeGFL, method: str) -> None:
     """torch's own words for one image whose coarsest level is one cell name neither."""
     distiller = Distiller(make_gfl(0, levels=(3, 7)), make_gfl(1, levels=(3, 7)), method).train()
-    with pytest.raises(ConfigError, match="one value a channel: 1 image of 128 x 128 px. Give a batch of 2"):
+    with pytest.raises(ConfigError, match=r"one value a channel: 1 image of 128 x 128 px\. Give a batch of 2"):
         distiller(torch.rand(1, 3, 128, 128), [Targets.empty()])
 
 
