@@ -133,7 +133,11 @@ def run_demo(out: Path, seed: int = 0) -> dict[str, Any]:
     console.print(_rich(table))
     console.print(_verdict(scores, closed), highlight=False)
     console.print(f"{summary['seconds']:.0f} s, peak {summary['peak_mb']:.0f} MB", highlight=False)
-    console.print(f"report   {out / 'report.html'}\nstudent  {runs['ltd'] / 'student.safetensors'}", highlight=False)
+    console.print(
+        f"report   {out / 'report.html'}\nstudent  {runs['ltd'] / 'student.safetensors'}",
+        highlight=False,
+        soft_wrap=True,
+    )
     return summary
 
 
