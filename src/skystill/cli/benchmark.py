@@ -52,8 +52,7 @@ def benchmark(arguments: Sequence[str]) -> None:
     recipe = replace(recipe, teacher=replace(recipe.teacher, weights=weights))
     recipe.check()
     scored_split(recipe)
-    if not recipe.teacher.weights:
-        raise ConfigError("the recipe names no teacher. Give --teacher.weights teacher.safetensors.")
+    recipe.check_taught()
     if recipe.data.group is not None:
         flight_pattern(recipe.data.group)  # it is needed after hours
     jobs = make_jobs(recipe, variants, space.seeds, out)

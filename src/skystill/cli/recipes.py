@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from itertools import pairwise
@@ -43,10 +43,9 @@ def parse_recipe(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Reci
     if arguments and not arguments[0].startswith("-"):
         arguments[:1] = ["--recipe", arguments[0]]
     arguments = ["--teacher.allow_hbb=true" if word == "--allow-hbb-teacher" else word for word in arguments]
-    arguments = _weights_as_list(arguments)
     files = _recipe_files(arguments)
     arguments, deeper = take_settings(arguments)
-    arguments = _with_mappings(arguments, {file: check_file(Path(file)) for file in files})
+    arguments = _as_parsed(arguments, {file: check_file(Path(file)) for file in files})
     space = parse(parser, arguments, files[-1] if files else None)
     made = parser.instantiate(space)
     recipe = Recipe(**{field.name: made[field.name] for field in fields(Recipe)})
@@ -121,37 +120,36 @@ def _check_settings(recipe: Recipe) -> None:
             check_types(METHODS[name], settings, f"method.settings.{name}" if len(each) > 1 else "method.settings")
 
 
-def _weights_as_list(arguments: list[str]) -> list[str]:
-    """The arguments with one teacher's weights, given by their bare name, as a list of one."""
-    found, option = list(arguments), "--teacher.weights"
-    for i, word in enumerate(arguments):
-        at, value = (i, word.removeprefix(f"{option}=")) if word.startswith(f"{option}=") else (i + 1, None)
-        if value is None and (word != option or at == len(arguments)):
-            continue
-        name = arguments[at] if value is None else value
-        if name and not name.startswith(("[", "-")):
-            found[at] = json.dumps([name]) if value is None else f"{option}={json.dumps([name])}"
-    return found
-
-
 def _recipe_files(arguments: Sequence[str]) -> list[str]:
     """The files that --recipe names, in order."""
     following = [b for a, b in pairwise(arguments) if a == "--recipe"]
     return following or [a.split("=", 1)[1] for a in arguments if a.startswith("--recipe=")]
 
 
-def _with_mappings(arguments: list[str], texts: dict[str, str | None]) -> list[str]:
-    """The arguments with every list of methods as a mapping. texts: what stands in for a recipe file, by its name."""
+def _as_parsed(arguments: list[str], texts: dict[str, str | None]) -> list[str]:
+    """The arguments in the forms that the parser knows: a list of methods as a mapping, one teacher as a list of one.
+
+    texts: what stands in for a recipe file, by its name.
+    """
+    forms: dict[str, Callable[[str], str | None]] = {
+        "--recipe": texts.get,
+        "--method": _mapping_text,
+        "--teacher.weights": _list_text,
+    }
     found = list(arguments)
     for i, word in enumerate(arguments):
         option, equals, value = word.partition("=")
-        if option not in ("--recipe", "--method") or not (equals or i + 1 < len(arguments)):
+        if option not in forms or not (equals or i + 1 < len(arguments)):
             continue
-        value = value if equals else arguments[i + 1]
-        new = texts.get(value) if option == "--recipe" else _mapping_text(value)
+        new = forms[option](value if equals else arguments[i + 1])
         if new is not None:
             found[i if equals else i + 1] = f"{option}={new}" if equals else new
     return found
+
+
+def _list_text(value: str) -> str | None:
+    """A bare name as a list; None for what is one already, or another option."""
+    return json.dumps([value]) if value and not value.startswith(("[", "-")) else None
 
 
 def _mapping_text(value: str) -> str | None:

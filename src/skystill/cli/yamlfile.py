@@ -33,12 +33,10 @@ def read_yaml(path: Path, like: str) -> Any:
     read, is no YAML, or gives a key twice."""
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except yaml.constructor.ConstructorError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{path} line {line}: {error.problem}. Mend that line.") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
+        what = "" if isinstance(error, yaml.constructor.ConstructorError) else "not YAML, "
         tab = " YAML wants spaces where there is a tab." if "'\\t'" in str(error.problem) else ""
-        raise ConfigError(f"{path} line {line}: not YAML, {error.problem}.{tab} Mend that line.") from error
+        raise ConfigError(f"{path} line {line}: {what}{error.problem}.{tab} Mend that line.") from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path}: not a YAML text file. {like}") from error

@@ -34,6 +34,15 @@ class Method(nn.Module, ABC):
             )
         self.build(student, teacher)
 
+    @staticmethod
+    def refuse_scope(teacher: Knowledge, why: str) -> None:
+        """For methods that cannot keep to a teacher's role. why: what they do. Errors: ConfigError where it has one."""
+        if teacher.scope is not None:
+            raise ConfigError(
+                f"{why}, but this teacher may not speak of every class or size. Methods that keep to what it may: ltd, "
+                "bckd, ld, fgd."
+            )
+
     @abstractmethod
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
         """Makes adapters from the shapes of a probe. Errors: ConfigError when the method cannot serve this pair."""

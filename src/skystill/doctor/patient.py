@@ -89,8 +89,7 @@ class Patient:
     @cached_property
     def teachers(self) -> list[Teacher]:
         """Weights loaded strictly, predictions read with the data."""
-        if not self.recipe.teacher.weights:
-            raise ConfigError("the recipe names no teacher. Give --teacher.weights teacher.safetensors.")
+        self.recipe.check_taught()
         opened = open_teachers(self.recipe.teacher, self.data)
         return [t.to(self.device).requires_grad_(False) if isinstance(t, Detector) else t for t in opened]
 

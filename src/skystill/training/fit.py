@@ -65,8 +65,7 @@ def train(recipe: Recipe, resume: bool = False) -> Path:
 
 def distill(recipe: Recipe, resume: bool = False) -> Path:
     """Trains the recipe's detector under its teachers. Returns the run folder."""
-    if not recipe.teacher.weights:
-        raise ConfigError("the recipe names no teacher. Give --teacher.weights teacher.safetensors.")
+    recipe.check_taught()
     return _run(replace(recipe, method=settled(recipe.method)), recipe.method.name, resume)
 
 

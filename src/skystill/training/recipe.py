@@ -213,6 +213,11 @@ class Recipe:
     out: str | None = None
     name: str | None = None
 
+    def check_taught(self) -> None:
+        """Refuses a recipe without a teacher. Errors: ConfigError."""
+        if not self.teacher.weights:
+            raise ConfigError("the recipe names no teacher. Give --teacher.weights teacher.safetensors.")
+
     def check(self) -> None:
         """Refuses what cannot work, before anything is loaded."""
         at_least = {

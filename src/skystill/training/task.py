@@ -209,11 +209,7 @@ def freeze_stages(backbone: torch.nn.Module, stages: int) -> None:
         part.requires_grad_(False)
 
 
-_NORMS = (
-    torch.nn.modules.batchnorm._NormBase,
-    torch.nn.GroupNorm,
-    torch.nn.LayerNorm,
-)
+_NORMS = (torch.nn.modules.batchnorm._NormBase, torch.nn.GroupNorm, torch.nn.LayerNorm)
 
 
 def keep_norms(backbone: torch.nn.Module) -> None:

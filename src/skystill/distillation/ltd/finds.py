@@ -21,8 +21,8 @@ LEAST = 0.05  # a place that scores less finds nothing
 def finds_by_level(teacher: Knowledge) -> Tensor | None:
     """(B, L_t) of all that is found in an image, by its scores, the share of each level; all alike where nothing is.
 
-    None for a teacher that does not say at which level it finds. A two-stage one that teaches a
-    two-stage student says it by its first stage.
+    None for a teacher that does not say at which level it finds. To a two-stage student a two-stage one says it by its
+    first stage.
     """
     dense = scored(teacher)
     if dense is None or len(dense.levels) != len(teacher.pyramid):

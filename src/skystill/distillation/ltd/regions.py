@@ -53,8 +53,7 @@ def find_regions(
     cores = torch.stack([inside_any(centre, shrink(one, core)) for one in boxes])
     peopled = torch.tensor([len(one) > 0 for one in boxes], device=places.device)[:, None]
     sem = (positive | cores | certain) & peopled
-    if dense_t.placed is not None:  # elsewhere boxes are the student's own, which would only count
-        positive, ring = positive & dense_t.placed, ring & dense_t.placed
+    positive, ring = _placed(positive, dense_t), _placed(ring, dense_t)
     return Regions(positive, ring, sem, positive | ring)
 
 
@@ -73,8 +72,12 @@ def proposal_regions(
         overlaps.append(box_iou(found, truth).amax(1) if len(truth) else found.new_zeros(len(found)))
         peopled.append(torch.full_like(overlaps[-1], len(truth) > 0, dtype=torch.bool))
     overlap, certain = torch.cat(overlaps)[None], dense_t.best() >= sure
-    near = overlap >= low
-    return ((overlap >= 0.5) | certain) & torch.cat(peopled), near if dense_t.placed is None else near & dense_t.placed
+    return ((overlap >= 0.5) | certain) & torch.cat(peopled), _placed(overlap >= low, dense_t)
+
+
+def _placed(region: Tensor, dense_t: Dense) -> Tensor:
+    """Where the teacher's boxes are its own: elsewhere they are the student's, which would only count."""
+    return region if dense_t.placed is None else region & dense_t.placed
 
 
 def shrink(boxes: Tensor, factor: float) -> Tensor:

@@ -64,11 +64,7 @@ class CrossKD(Method):
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
         """Takes the end of the teacher's head, and joins the widths of the towers."""
         same_grid(student, teacher)
-        if teacher.scope is not None:
-            raise ConfigError(
-                "crosskd asks the teacher's head about everything, but this teacher may not speak of every class or "
-                "size. Methods that keep to what it may: ltd, bckd, ld, fgd."
-            )
+        self.refuse_scope(teacher, "crosskd asks the teacher's head about everything")
         for whose, knowledge in (("student's", student), ("teacher's", teacher)):
             if knowledge.head is None:
                 raise ConfigError(

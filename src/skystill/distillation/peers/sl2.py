@@ -53,11 +53,7 @@ class SL2(LevelMethod):
 
     def build(self, student: Knowledge, teacher: Knowledge) -> None:
         """Also checks that the teacher scores the cells of its levels. Errors: ConfigError when it does not."""
-        if teacher.scope is not None:
-            raise ConfigError(
-                "sl2 teaches wherever the teacher sees anything, but this teacher may not speak of every class or "
-                "size. Methods that keep to what it may: ltd, bckd, ld, fgd."
-            )
+        self.refuse_scope(teacher, "sl2 teaches wherever the teacher sees anything")
         dense = _scored(student, teacher)
         if dense is None:
             raise ConfigError("sl2 weights cells by the teacher's scores and the teacher has no dense head; use pkd.")
