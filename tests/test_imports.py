@@ -12,7 +12,7 @@ import skystill
 
 ROOT = Path(skystill.__file__).parent
 # Small modules beside the rooms that every room may use.
-COMMON = {"structures", "kinds", "errors", "distributed", "files", "fonts", "memory", "plugins"}
+COMMON = {"structures", "kinds", "errors", "distributed", "files", "fonts", "memory", "plugins", "contention"}
 # Room -> rooms it may import. What is missing here is forbidden; a new room must say what it needs.
 ALLOWED: dict[str, set[str]] = {
     "structures": set(),
@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "files": set(),
     "fonts": set(),
     "memory": set(),
+    "contention": set(),
     "plugins": set(),
     "boxes": set(),
     "data": {"boxes"},

@@ -23,6 +23,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from skystill.contention import NOTE, is_busy, marked
 from skystill.data.config import DataConfig
 from skystill.data.module import DataModule
 from skystill.detectors.base import Detector
@@ -219,13 +220,14 @@ def _table(scores: dict[str, CocoScores], costs: dict[str, Cost]) -> TableData:
     for key, name in NAMES.items():
         cost = costs[key]
         figures = [text_of(getattr(scores[key], figure)) for figure in FIGURES]
-        price = [f"{cost.parameters / 1e6:.2f}", f"{cost.gflops:.2f}", f"{cost.total.p50:.0f}"]
+        price = [f"{cost.parameters / 1e6:.2f}", f"{cost.gflops:.2f}", marked(f"{cost.total.p50:.0f}", cost.waited)]
         rows.append([name, *figures, *price])
-    return TableData(["", *FIGURES.values(), "M param", "GFLOP", "ms p50"], rows, mark=len(rows) - 1)
+    note = NOTE if any(is_busy(cost.waited) for cost in costs.values()) else ""
+    return TableData(["", *FIGURES.values(), "M param", "GFLOP", "ms p50"], rows, len(rows) - 1, note)
 
 
 def _rich(table: TableData) -> Table:
-    shown = Table(title="test scenes", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    shown = Table(title="test scenes", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=table.caption or None)
     for number, column in enumerate(table.columns):
         shown.add_column(column, justify="right" if number else "left", no_wrap=True)
     for number, row in enumerate(table.rows):
@@ -261,10 +263,13 @@ def _sections(
     scores = ", ".join(f"{NAMES[key]} {score:.2f}" for key, score in least.items())
     drawn = f"Drawn are detections from the score of each one's best F1 on val: {scores}."
     recipe = (runs[1].folder / "recipe.yaml").read_text(encoding="utf-8")
+    metrics = runs[1].metrics | {
+        split: {**runs[1].metrics[split], "curves": "in metrics.json"} for split in ("val", "test")
+    }
     return [
         Section("Result", [verdict], [table]),
         Section("What they see", ["The first test scenes that hold objects.", drawn], images=pictures),
         *curves_section(runs),
         *bindings_section(runs),
-        Section("How it was made", details={"recipe": recipe, "metrics": json.dumps(runs[1].metrics, indent=1)}),
+        Section("How it was made", details={"recipe": recipe, "metrics": json.dumps(metrics, indent=1)}),
     ]

@@ -55,8 +55,12 @@ def test_methods_and_seeds_are_compared_and_the_command_can_be_repeated(
     assert own["method"] == "pkd+bckd"
     for name in ("benchmark.md", "report.html", "gains.svg", "sizes.svg", "classes.svg", "time.svg"):
         assert (out / name).stat().st_size > 500, name
+    disturbed = out / "alone-seed0" / "metrics.json"
+    disturbed.write_text(json.dumps(json.loads(disturbed.read_text()) | {"waited": 0.9}))
     before = (out / "two_at_once-seed1" / "metrics.json").stat().st_mtime_ns
     assert main(words) == 0  # nothing to do but to score
+    alone = next(line for line in (out / "benchmark.md").read_text().splitlines() if line.startswith("| alone"))
+    assert alone.split(" | ")[8].endswith("~")
     assert "4 of 4 runs are there already" in capfd.readouterr().out
     assert (out / "two_at_once-seed1" / "metrics.json").stat().st_mtime_ns == before
     for name in ("student.safetensors", "detections_test.safetensors"):  # the figures alone are kept

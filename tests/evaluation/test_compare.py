@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
+from skystill.contention import NOTE
 from skystill.errors import DataError
 from skystill.evaluation.compare import (
     compare_markdown,
@@ -111,6 +112,16 @@ def test_markdown(runs):
     assert lines[0] == "| run | method | seed | AP | AP50 | AP75 | AP S | AP M | AP L | s/step | MiB |"
     assert lines[1].count("|") == lines[0].count("|")
     assert lines[4] == "| tiny | ltd | 0 | 35.0 | 55.0 | 36.0 | 25.0 | 40.0 | - | 0.250 | - |"
+
+
+def test_seconds_that_other_programs_made_longer_are_marked(tmp_path, runs):
+    busy = read_runs([write_run(tmp_path / "d", waited=0.4), write_run(tmp_path / "e", seed=1, waited=0.01)])
+    *_, first, second, _, note = compare_markdown(busy).splitlines()
+    assert ("| 0.250~ |" in first, "| 0.250 |" in second, note) == (True, True, NOTE)
+    assert [row[-1] for row in scores_table(busy, "test").rows] == ["0.250~", "0.250"]
+    assert scores_table(busy, "test").caption.endswith(NOTE)
+    assert "0.250~" in printed(compare_table(busy))
+    assert "~" not in compare_markdown(runs)
 
 
 def test_bars_group_the_seeds_of_a_method(runs):

@@ -84,12 +84,14 @@ def test_the_peak_of_what_came_before_a_resume_counts(monkeypatch: pytest.Monkey
     monkeypatch.setattr(callbacks, "peak_memory", lambda device: 2**20)
     again = StepTimer()
     again.load_state_dict(held)
-    assert again.summary() == {"step_s": 1.0, "peak_mb": 3.0}
+    assert again.summary() == {"step_s": 1.0, "peak_mb": 3.0, "waited": 0.0}
     held["filled"] = 8.0
+    held["waited"] = 0.25
     cached = StepTimer()
     cached.filled = 2.0  # what lacked since
     cached.load_state_dict(held)
     assert cached.summary()["cache_fill_s"] == 10
+    assert cached.summary()["waited"] == 0.25
     older = StepTimer()
     older.load_state_dict({"steps": [], "seconds": 1.0})  # of a version that kept none
     assert older.summary() == {"step_s": 0.0, "peak_mb": 1.0}

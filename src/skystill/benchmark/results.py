@@ -141,7 +141,7 @@ def _rows(job: Job, metrics: dict[str, Any]) -> Iterable[Row]:
     for split in ("val", "test"):
         if split in metrics:
             figures = {name: metrics[split][name] for name in FIGURES}
-            cost = {"step_s": metrics["step_s"], "peak_mb": metrics["peak_mb"], "train_s": metrics["train_s"]}
+            cost = {name: metrics.get(name) for name in ("step_s", "peak_mb", "train_s", "waited")}
             yield {"method": job.label, "seed": job.seed, "split": split, **figures, **cost}
 
 
@@ -194,6 +194,7 @@ def _summary(
     """One method's means, and its gain over the student alone at the seeds that both have."""
     scores = [metrics[job][split] for job in mine]
     costs = {name: _mean([metrics[job][name] for job in mine]) for name in ("step_s", "train_s", "peak_mb")}
+    waiting = [share for job in mine if (share := metrics[job].get("waited")) is not None]  # older runs did not tell
     found: dict[str, Any] = {
         "seeds": [job.seed for job in mine],
         **{
@@ -202,6 +203,7 @@ def _summary(
         "per_class": {name: _mean([s["per_class"][name]["ap"] for s in scores]) for name in data.classes},
         "errors": _errors([_breakdown(job, metrics[job][split], seen[job], truth, data) for job in mine]),
         **costs,
+        "waited": max(waiting, default=None),
     }
     alone = {job.seed: job for job in done if job.label == ALONE}
     pairs = [(alone[job.seed], job) for job in mine if job.seed in alone]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from skystill.evaluation.compare import FIGURES, text_of
+from skystill.contention import MARK
+from skystill.evaluation.compare import FIGURES, step_text, text_of
 from skystill.evaluation.report import TableData
 
 COLUMNS = ("method", "seeds", "AP", "gain", "95% seeds", "95% images", "gap closed", "AP50", "s/step", "MiB")
@@ -13,7 +14,8 @@ NOTES = (
     "AP: mean and standard deviation over seeds. gain: mean paired difference to the student alone, equal seeds. "
     "95% seeds: Student's t interval of the gain over seeds: would it be there again after training again? "
     "95% images: bootstrap interval over test images with these weights. gap closed: share of the way from the student "
-    "alone to the teacher. s/step and minutes: as the runs went, with whatever else the machine did then. "
+    "alone to the teacher. s/step and minutes: as the runs went, with whatever else the machine did then; "
+    f"{MARK} where that took the cores from them for a tenth of the time or more. "
     "Bold: ahead of every other at the seeds that both have, with none diverged."
 )
 
@@ -28,7 +30,7 @@ def main_table(result: dict[str, Any]) -> TableData:
         lost = sum(r["method"] == name for r in diverged)
         seeds = f"{len(found['seeds'])}, {lost} diverged" if lost else str(len(found["seeds"]))
         cells = [name, seeds, *_points(found["ap"]["mean"], found["ap"]["std"]), *_gain(found)]
-        cost = [text_of(found["step_s"], 3), text_of(found["peak_mb"], 0)]
+        cost = [step_text(found), text_of(found["peak_mb"], 0)]
         rows.append([*cells, text_of(found["ap50"]["mean"]), *cost])
     best = result["leader"].get("method")
     mark = next((i for i, row in enumerate(rows) if row[0] == best), None)

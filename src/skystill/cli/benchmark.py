@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skystill.cli.methods import find_variants
+from skystill.cli.quiet import quiet_libraries
 from skystill.cli.recipes import parse_recipe, recipe_parser
 from skystill.errors import ConfigError
 from skystill.files import write_text
@@ -43,6 +44,7 @@ def benchmark(arguments: Sequence[str]) -> None:
     if space.jobs < 1:
         raise ConfigError(f"--jobs is {space.jobs}. Give at least 1.")
     variants = find_variants(space.methods, space.variants)
+    quiet_libraries()
     from skystill.benchmark.launch import missing, run_jobs
     from skystill.benchmark.plan import make_jobs
     from skystill.benchmark.results import gather, scored_split

@@ -19,12 +19,12 @@ def compare(runs: list[str], split: Literal["val", "test"] = "test", out: str | 
     """
     from rich.console import Console
 
-    from skystill.evaluation.compare import compare_markdown, compare_plot, compare_table
-    from skystill.evaluation.runs import other_images, read_runs
+    from skystill.evaluation.compare import compare_markdown, compare_plot, compare_table, remarks
+    from skystill.evaluation.runs import read_runs
 
     read = read_runs(runs)
     Console().print(compare_table(read, split))
-    if said := other_images(read, split):
+    if said := remarks(read, split):
         print(said)
     if out is None:
         return

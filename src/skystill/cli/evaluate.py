@@ -74,6 +74,8 @@ def _voc(seen: CocoEvaluator) -> dict[str, float | None]:
 def _show(metrics: dict[str, Any], scores: CocoScores, errors: ErrorBreakdown, point: OperatingPoint | None) -> None:
     from rich.console import Console
 
+    from skystill.contention import NOTE, is_busy
+
     console = Console()
     # A line of its own, since a title would break the path where the table ends.
     console.print(f"{metrics['weights']} on {metrics['split']}", highlight=False, markup=False, soft_wrap=True)
@@ -96,6 +98,8 @@ def _show(metrics: dict[str, Any], scores: CocoScores, errors: ErrorBreakdown, p
             f"{c['memory_mib'] or float('nan'):.0f} MiB on {c['device']}",
             highlight=False,
         )
+        if is_busy(c["waited"]):
+            console.print(f"times: {NOTE}", highlight=False)
 
 
 def _overall(metrics: dict[str, Any], scores: CocoScores) -> Table:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from skystill.contention import yield_cores
 from skystill.errors import SkystillError, did_you_mean
 from skystill.plugins import load_plugins
 
@@ -38,6 +39,7 @@ RECIPE_VERBS = ("doctor", "train", "distill", "benchmark", "evaluate")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb. Returns the exit code: 0, 2 for what the user can mend, 3 for a
     training that diverged, 130 after Ctrl-C, 143 after SIGTERM."""
+    yield_cores()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]

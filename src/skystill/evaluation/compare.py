@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from skystill.contention import NOTE, is_busy, marked
 from skystill.evaluation.runs import Run, other_images, ranked
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 FIGURES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_s": "AP S", "ap_m": "AP M", "ap_l": "AP L"}
 NAMES = {"name": "run", "method": "method", "seed": "seed"}
-COST = {"step_s": ("s/step", 3), "peak_mb": ("MiB", 0)}  # head and digits
 SHORT = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")  # errors.KINDS as TIDE's plots name them
 
 
@@ -55,7 +55,7 @@ def compare_markdown(runs: Sequence[Run], split: str = "test") -> str:
     columns = named | {head: [text_of(value) for value in values] for head, values in figures.items()} | _cost(runs)
     head = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(named) + "--:|" * (len(columns) - len(named))]
     rows = ["| " + " | ".join(row) + " |" for row in zip(*columns.values(), strict=True)]
-    said = other_images(runs, split)
+    said = remarks(runs, split)
     return "\n".join([*head, *rows, *(["", said] if said else [])]) + "\n"
 
 
@@ -72,9 +72,19 @@ def _figures(runs: Sequence[Run], split: str) -> dict[str, list[float]]:
 
 def _cost(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Columns of what a training step took."""
-    return {
-        head: [text_of(run.metrics.get(key, math.nan), digits) for run in runs] for key, (head, digits) in COST.items()
-    }
+    memory = [text_of(run.metrics.get("peak_mb"), 0) for run in runs]
+    return {"s/step": [step_text(run.metrics) for run in runs], "MiB": memory}
+
+
+def step_text(metrics: Mapping[str, Any]) -> str:
+    """Seconds of a run's step, marked where other programs made them longer."""
+    return marked(text_of(metrics.get("step_s"), 3), metrics.get("waited"))
+
+
+def remarks(runs: Sequence[Run], split: str) -> str:
+    """What a reader of the runs' table must know: that they do not compare, what a mark means. Mostly nothing."""
+    busy = any(is_busy(run.metrics.get("waited")) for run in runs)
+    return ". ".join(filter(None, [other_images(runs, split), NOTE if busy else None]))
 
 
 def compare_plot(runs: Sequence[Run], split: str = "test") -> Figure:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from skystill.boxes.nms import Selection
+from skystill.contention import waited
 from skystill.detectors.base import Detector
 from skystill.detectors.modes import evaluating
 from skystill.memory import peak_memory, restart_peak, status
@@ -40,6 +41,7 @@ class Cost:
     device. model: `raw`. post: `select` (threshold, top-k, NMS), back on the CPU. total: the three of one run together.
     memory_mib: weights and what one run adds at its peak, nan where the system does not tell.
     device, threads (CPU), runs: how it was measured.
+    waited: share of that time in which it had no core because of other programs, nan where the system does not tell.
     """
 
     parameters: int
@@ -54,6 +56,7 @@ class Cost:
     device: str
     threads: int
     runs: int
+    waited: float
 
     @property
     def fps(self) -> float:
@@ -62,8 +65,9 @@ class Cost:
 
     def as_dict(self) -> dict[str, Any]:
         """A dict that JSON can hold: nan becomes None."""
-        memory = None if math.isnan(self.memory_mib) else self.memory_mib
-        return {**asdict(self), "memory_mib": memory, "fps": self.fps}
+        told = asdict(self)
+        unknown = {name: None for name, value in told.items() if isinstance(value, float) and math.isnan(value)}
+        return {**told, **unknown, "fps": self.fps}
 
 
 def measure_cost(
@@ -83,7 +87,9 @@ def measure_cost(
         batch = to_batch(image, device)
         flops = count_flops(detector.raw, batch)
         memory = _peak_memory(lambda: detector.raw(batch), detector, device)
+        start, before = time.perf_counter(), waited()
         times = _times(detector, image, how, device, runs, warmup)
+        share = (waited() - before) / (time.perf_counter() - start)
     pre, model, post = times.T
     return Cost(
         parameters=count_parameters(detector),
@@ -98,6 +104,7 @@ def measure_cost(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         threads=torch.get_num_threads(),
         runs=runs,
+        waited=share,
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from skystill.evaluation.compare import FIGURES, SHORT, errors_plot, missed_plot, text_of
+from skystill.evaluation.compare import FIGURES, SHORT, errors_plot, missed_plot, remarks, step_text, text_of
 from skystill.evaluation.curves import binding_matrices, training_curves
 from skystill.evaluation.errors import KINDS, SIZES
 from skystill.evaluation.figures import svg_data_uri
 from skystill.evaluation.report import Section, TableData
-from skystill.evaluation.runs import Run, best_ap, other_images
+from skystill.evaluation.runs import Run, best_ap
 
 ALPHA = "alpha: how much each student level (row) learned from each teacher level (column); a row sums to 1"
 BETA = "beta: how much each student level (column) feeds the calibrated map (row) that imitates a teacher level"
@@ -24,11 +24,10 @@ ERRORS = (
 def scores_table(runs: Sequence[Run], split: str) -> TableData:
     """A row a run, the best AP marked where the runs compare."""
     rows = [
-        [run.label, *(text_of(run.figure(name, split)) for name in FIGURES), text_of(run.metrics.get("step_s"), 3)]
-        for run in runs
+        [run.label, *(text_of(run.figure(name, split)) for name in FIGURES), step_text(run.metrics)] for run in runs
     ]
     columns = ["run", *FIGURES.values(), "s/step"]
-    return TableData(columns, rows, best_ap(runs, split), other_images(runs, split) or "")
+    return TableData(columns, rows, best_ap(runs, split), remarks(runs, split))
 
 
 def errors_section(runs: Sequence[Run], split: str) -> list[Section]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from skystill.contention import waited
 from skystill.detectors.base import Detector
 from skystill.detectors.weights import save
 from skystill.memory import peak_memory, restart_peak, status
@@ -80,6 +82,7 @@ class StepTimer(pl.Callback):
         self._start = 0.0
         self._began: float | None = None
         self._earlier = 0.0
+        self._waited = self._waited_before = 0.0
         self.filled: float | None = None
         self._mapped = self._peak = 0.0
         self._device = torch.device("cpu")
@@ -93,13 +96,14 @@ class StepTimer(pl.Callback):
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Starts the clock of a step."""
-        self._start = time.perf_counter()
+        self._start, self._waited_before = time.perf_counter(), waited()
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Stops the clock of a step, when the GPU has done it: so there is nothing left to wait for at the next."""
         if self._device.type in ("cuda", "mps"):
             getattr(torch, self._device.type).synchronize()
         self.steps.append(time.perf_counter() - self._start)
+        self._waited += waited() - self._waited_before
 
     def seconds(self) -> float:
         """Since the fit started, validation included, with what came before a resume."""
@@ -107,12 +111,19 @@ class StepTimer(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Times and peak so far, for the checkpoint."""
-        return {"steps": self.steps, "seconds": self.seconds(), "peak": self.peak(), "filled": self.filled}
+        return {
+            "steps": self.steps,
+            "seconds": self.seconds(),
+            "peak": self.peak(),
+            "filled": self.filled,
+            "waited": self._waited,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Times and peak so far, from the checkpoint; those of older versions hold no peak and nothing of caches."""
+        """Times and peak so far, from the checkpoint; those of older versions hold no peak and nothing of caches and
+        waiting."""
         self.steps, self._earlier = list(state_dict["steps"]), state_dict["seconds"]
-        self._peak = state_dict.get("peak", 0.0)
+        self._peak, self._waited = state_dict.get("peak", 0.0), state_dict.get("waited", math.nan)
         if self.filled is not None:
             self.filled += state_dict.get("filled") or 0.0
 
@@ -125,11 +136,13 @@ class StepTimer(pl.Callback):
 
     def summary(self) -> dict[str, float]:
         """step_s: median seconds a step, the first ten (warm-up) left out. peak_mb: see `peak`. cache_fill_s: `filled`,
-        where there are caches."""
+        where there are caches. waited: share of all steps in which other programs had the cores, where it is known."""
         kept = sorted(self.steps[10:] or self.steps)
         step = round(kept[len(kept) // 2], 4) if kept else 0.0
         filled = {} if self.filled is None else {"cache_fill_s": round(self.filled, 1)}
-        return {"step_s": step, "peak_mb": round(self.peak() / 2**20, 1), **filled}
+        share = self._waited / sum(self.steps) if self.steps else math.nan
+        told = {} if math.isnan(share) else {"waited": round(share, 3)}
+        return {"step_s": step, "peak_mb": round(self.peak() / 2**20, 1), **told, **filled}
 
 
 def _mapped() -> float:
