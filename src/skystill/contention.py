@@ -8,7 +8,8 @@ from pathlib import Path
 
 BUSY = 0.1  # share of its time that something stood in line for a core, from which on its seconds are marked
 MARK = "~"
-NOTE = f"{MARK} timed while other programs held the cores: longer than it takes"
+WHY = "taken while other programs held the cores, so they are too long"
+NOTE = f"{MARK} {WHY}"
 SPINS = "4000"
 
 

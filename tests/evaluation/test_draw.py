@@ -87,7 +87,31 @@ def test_texts_never_hide_each_other_and_the_best_score_comes_first(monkeypatch)
     boxes = torch.tensor([[60.0, 80.0, 120.0, 100.0]] * 5)
     found = Detections(boxes, torch.tensor([0.1, 0.9, 0.5, 0.3, 0.2]), torch.zeros(5, dtype=torch.int64))
     draw(GREY, found, CLASSES)
-    assert texts == ["ship 0.90", "ship 0.50"]  # one above the boxes, one below
+    assert texts == ["ship 0.90", "ship 0.50", "ship 0.30", "ship 0.20"]  # above the boxes, below, right and left
+
+
+def test_a_text_that_would_hide_a_box_is_left_out_but_for_the_first_of_its_class(monkeypatch):
+    texts = written(monkeypatch)
+    # A sheet of boxes without room between them, so that whatever is written about an inner one covers another.
+    left, top = torch.meshgrid(torch.arange(8) * 30.0, torch.arange(8) * 30.0, indexing="ij")
+    boxes = torch.stack([left, top, left + 28, top + 28], dim=2).reshape(-1, 4)
+    inner, other = 27, 36
+    scores = torch.full((64,), 0.5)
+    scores[inner], scores[other] = 0.9, 0.8
+    labels = torch.zeros(64, dtype=torch.int64)
+    labels[other] = 1
+    draw(np.zeros((600, 600, 3), np.uint8), Detections(boxes, scores, labels), CLASSES)
+    assert texts[:2] == ["ship 0.90", "plane 0.80"]
+    assert 8 < len(texts) < 20  # along the edges of the sheet alone
+
+
+def test_a_text_stands_beside_its_box_rather_than_on_another():
+    boxes = torch.tensor([[200.0, 100, 240, 140], [200.0, 70, 240, 98], [200.0, 142, 240, 170]])
+    found = Detections(boxes, torch.tensor([0.9, 0.5, 0.4]), torch.tensor([0, 1, 1]))
+    picture = draw(np.zeros((600, 600, 3), np.uint8), found, CLASSES)
+    assert picture.getpixel((246, 102)) == rgb(sheet.colour(0))  # right of it
+    assert picture.getpixel((220, 84)) == (0, 0, 0)  # and both others are free
+    assert picture.getpixel((220, 156)) == (0, 0, 0)
 
 
 def test_ignored_objects_are_grey():

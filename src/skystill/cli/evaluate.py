@@ -74,7 +74,7 @@ def _voc(seen: CocoEvaluator) -> dict[str, float | None]:
 def _show(metrics: dict[str, Any], scores: CocoScores, errors: ErrorBreakdown, point: OperatingPoint | None) -> None:
     from rich.console import Console
 
-    from skystill.contention import NOTE, is_busy
+    from skystill.contention import WHY, is_busy
 
     console = Console()
     # A line of its own, since a title would break the path where the table ends.
@@ -99,7 +99,7 @@ def _show(metrics: dict[str, Any], scores: CocoScores, errors: ErrorBreakdown, p
             highlight=False,
         )
         if is_busy(c["waited"]):
-            console.print(f"times: {NOTE}", highlight=False)
+            console.print(f"These times were {WHY}.", highlight=False)
 
 
 def _overall(metrics: dict[str, Any], scores: CocoScores) -> Table:

@@ -26,6 +26,7 @@ _IGNORED = "#A0A0A0"
 _SIDE = 512  # the shorter side of a drawn picture is at least this many pixels
 _LONGEST = 4096  # the longer side of an enlarged picture is at most this many pixels
 _GAP = 12
+_HIDES = 0.25  # share of a box that a text may cover
 
 Pixels = Tensor | NDArray[np.uint8]
 Rectangle = tuple[float, float, float, float]  # left, top, right, bottom
@@ -55,7 +56,8 @@ def draw(image: Pixels, boxes: Targets | Detections, classes: Sequence[str]) -> 
     """The image with its boxes in the colour of their class, each with the class name and the score.
 
     image: as `to_picture`; small ones are enlarged by a whole factor. boxes: HBB or OBB in the image's pixels. Ignored
-    objects are grey. Where texts would cover each other, those of lower scores are left out.
+    objects are grey. A text that would hide another text or box is left out, those of lower scores first; each class
+    has one all the same.
     """
     picture = to_picture(image)
     scale = _enlargement(picture.size)
@@ -116,43 +118,49 @@ def _draw(picture: Image, boxes: Targets | Detections, texts: Sequence[str], sca
         for points, colour in zip(outlines, colours, strict=True):
             ring = [tuple(point) for point in (*points, points[0], points[1])]
             pen.line(ring, fill="#202020" if dark else colour, width=width, joint="curve")
-    hulls = [_hull(points) for points in outlines]
+    hulls = np.array([_hull(points) for points in outlines]).reshape(-1, 4)
     placed: list[Rectangle] = []
+    named: set[int] = set()
     for i in order:
-        if texts[i]:
-            _write(pen, texts[i], outlines[i], colours[i], picture.size, placed, hulls[:i] + hulls[i + 1 :])
+        spots = _spots(pen, texts[i], hulls[i].tolist(), picture.size, placed) if texts[i] else []
+        hidden = [_hidden(spot, np.delete(hulls, i, axis=0)) for spot in spots]
+        label = int(boxes.labels[i])
+        if spots and (min(hidden) <= _HIDES or label not in named):
+            spot = spots[hidden.index(min(hidden))]
+            pen.rectangle(spot, fill=colours[i])
+            pen.text((spot[0] + 2, spot[1]), texts[i], fill="#111111", font=font(14, texts[i]))
+            placed.append(spot)
+            named.add(label)
     return picture
 
 
-def _write(
-    pen: ImageDraw,
-    text: str,
-    points: list[list[float]],
-    colour: str,
-    size: tuple[int, int],
-    placed: list[Rectangle],
-    others: list[Rectangle],
-) -> None:
-    """Writes above or below the box, rather where no other box is hidden, and nowhere if it would hide a text.
-
-    placed: the texts so far; gets the new one. others: hulls of the other boxes.
-    """
-    letters = font(14, text)
-    _, _, right, bottom = pen.textbbox((0, 0), text, font=letters)
+def _spots(
+    pen: ImageDraw, text: str, box: Rectangle, size: tuple[int, int], placed: Sequence[Rectangle]
+) -> list[Rectangle]:
+    """Where a text may stand: above, below or beside its box, in the picture and on no other text."""
+    _, _, right, bottom = pen.textbbox((0, 0), text, font=font(14, text))
     width, height = right + 4, bottom + 2
-    highest, lowest = min(points, key=lambda p: p[1]), max(reversed(points), key=lambda p: p[1])
-    spots = []
-    for x, top in ((highest[0], highest[1] - height - 3), (lowest[0], lowest[1] + 4)):
-        left = min(max(x - 2, 0), max(size[0] - width, 0))
-        spot = (left, top, left + width, top + height)
-        if top >= 0 and spot[3] <= size[1] and not any(_meet(spot, other) for other in placed):
-            spots.append(spot)
-    if not spots:
-        return
-    spot = min(spots, key=lambda spot: sum(_meet(spot, other) for other in others))
-    placed.append(spot)
-    pen.rectangle(spot, fill=colour)
-    pen.text((spot[0] + 2, spot[1]), text, fill="#111111", font=letters)
+    level = min(max(box[0] - 2, 0), max(size[0] - width, 0))
+    places = (
+        (level, box[1] - height - 3),
+        (level, box[3] + 4),
+        (box[2] + 4, box[1]),
+        (box[0] - width - 4, box[1]),
+    )
+    spots = [(left, top, left + width, top + height) for left, top in places]
+    return [
+        spot
+        for spot in spots
+        if min(spot) >= 0 and spot[2] <= max(size[0], width) and spot[3] <= size[1]
+        if not any(_meet(spot, other) for other in placed)
+    ]
+
+
+def _hidden(spot: Rectangle, boxes: NDArray[np.float64]) -> float:
+    """The largest share of one of the boxes (N, 4) that a text at `spot` would cover."""
+    sides = np.minimum(boxes[:, 2:], spot[2:]) - np.maximum(boxes[:, :2], spot[:2])
+    whole = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return float((sides.clip(0).prod(axis=1) / whole.clip(1)).max(initial=0.0))
 
 
 def _legend(pen: ImageDraw, entries: Sequence[tuple[str, str]], top: int, width: int) -> None:
