@@ -21,7 +21,7 @@ trainer: {epochs: 400, accelerator: cpu}
 """
 
 
-def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
+def start(*arguments: str, folder: Path, group: bool = False) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "skystill", *arguments],
         cwd=folder,
@@ -29,6 +29,7 @@ def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        start_new_session=group,
         # Shells start what runs in the background deaf to Ctrl-C, tests among it, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
@@ -55,6 +56,19 @@ def test_a_stopped_run_keeps_whole_epochs_and_says_how_to_go_on(sent: int, code:
     assert "Traceback" not in printed
     assert torch.load(folder / "run" / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] >= 0
     assert not (folder / "run" / "metrics.json").exists()
+
+
+def test_a_signal_to_all_processes_of_a_run_is_no_crash(folder: Path) -> None:
+    process = start("train", "tiny.yaml", "--out", "run", "--data.workers", "1", folder=folder, group=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 2/"):
+            break
+    os.killpg(process.pid, signal.SIGTERM)  # as schedulers and `timeout` do
+    _, printed = process.communicate(timeout=120)
+    assert process.returncode == 143, printed
+    assert printed.startswith("skystill: interrupted in epoch ")
+    assert "Traceback" not in printed
 
 
 def test_two_workers_train_one_student_and_score_every_image(folder: Path) -> None:

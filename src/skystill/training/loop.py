@@ -17,7 +17,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException  # type: ignore[attr-defined]
+from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
 from skystill.data.module import DataModule
 from skystill.errors import ConfigError, SkystillError
@@ -133,17 +133,23 @@ def run_loop(trainer: pl.Trainer, task: Task, data: DataModule, folder: Path, re
     """Fits. Raises Interrupted when a signal ends it."""
     try:
         trainer.fit(task, data, ckpt_path=folder / LAST if resume else None, weights_only=True)
-    except SystemExit as stop:  # Lightning's answer to Ctrl-C, which it ignores from then on, and to SIGTERM
-        if not trainer.interrupted:
+    except (SystemExit, RuntimeError) as stop:
+        # SystemExit is Lightning's answer to Ctrl-C, which it ignores from then on, and to SIGTERM. One that goes to
+        # all processes of the run, as schedulers send it, ends the loader's too, of which torch complains first.
+        if not (trainer.interrupted or trainer.received_sigterm):
             raise
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if hasattr(
+            signal, "SIGCHLD"
+        ):  # else torch raises for each of the loader's processes, wherever this one is then
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         where = f"interrupted in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
         if (folder / LAST).is_file():
             mend = f"{folder} holds all whole epochs. Give the same command with --resume to go on."
         else:
             mend = f"{folder} holds no whole epoch yet. Give the same command to start again."
         interrupted = Interrupted(f"{where}; {mend}")
-        interrupted.code = 143 if isinstance(stop, SIGTERMException) else 130
+        interrupted.code = 143 if trainer.received_sigterm else 130
         raise interrupted from stop
 
 
