@@ -36,7 +36,7 @@ from skystill.evaluation.draw import picture_data_uri, side_by_side
 from skystill.evaluation.operating import best_f1
 from skystill.evaluation.report import Section, TableData, write_report
 from skystill.evaluation.runs import Run, read_runs
-from skystill.evaluation.sections import bindings_section, curves_section
+from skystill.evaluation.sections import bindings_section, curves_section, figures_text
 from skystill.files import write_text
 from skystill.memory import peak_memory
 from skystill.training.folder import LAST, run_folder
@@ -263,13 +263,10 @@ def _sections(
     scores = ", ".join(f"{NAMES[key]} {score:.2f}" for key, score in least.items())
     drawn = f"Drawn are detections from the score of each one's best F1 on val: {scores}."
     recipe = (runs[1].folder / "recipe.yaml").read_text(encoding="utf-8")
-    metrics = runs[1].metrics | {
-        split: {**runs[1].metrics[split], "curves": "in metrics.json"} for split in ("val", "test")
-    }
     return [
         Section("Result", [verdict], [table]),
         Section("What they see", ["The first test scenes that hold objects.", drawn], images=pictures),
         *curves_section(runs),
         *bindings_section(runs),
-        Section("How it was made", details={"recipe": recipe, "metrics": json.dumps(metrics, indent=1)}),
+        Section("How it was made", details={"recipe": recipe, "metrics": figures_text(runs[1])}),
     ]

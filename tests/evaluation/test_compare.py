@@ -22,7 +22,7 @@ from skystill.evaluation.compare import (
 from skystill.evaluation.errors import KINDS
 from skystill.evaluation.report import Section, TableData, write_report
 from skystill.evaluation.runs import best_ap, other_images, read_curves, read_runs
-from skystill.evaluation.sections import bindings_section, curves_section, errors_section, scores_table
+from skystill.evaluation.sections import bindings_section, curves_section, errors_section, figures_text, scores_table
 
 
 def write_run(folder, method="ltd", seed=0, ap=30.0, curves="", **more):
@@ -122,6 +122,14 @@ def test_seconds_that_other_programs_made_longer_are_marked(tmp_path, runs):
     assert scores_table(busy, "test").caption.endswith(NOTE)
     assert "0.250~" in printed(compare_table(busy))
     assert "~" not in compare_markdown(runs)
+
+
+def test_a_page_holds_figures_and_no_points_of_curves(tmp_path):
+    test = {"ap": 30.0, "curves": {"ship": [0.125] * 101}}
+    (run,) = read_runs([write_run(tmp_path / "d", test=test)])
+    assert "0.125" not in figures_text(run)
+    assert json.loads(figures_text(run))["test"]["ap"] == 30.0
+    assert run.metrics["test"] == test
 
 
 def test_bars_group_the_seeds_of_a_method(runs):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -52,7 +51,13 @@ def report(runs: list[str], out: str = "report.html", split: Literal["val", "tes
     from skystill.evaluation.inside import inside_section
     from skystill.evaluation.report import Section, write_report
     from skystill.evaluation.runs import read_runs
-    from skystill.evaluation.sections import bindings_section, curves_section, errors_section, scores_table
+    from skystill.evaluation.sections import (
+        bindings_section,
+        curves_section,
+        errors_section,
+        figures_text,
+        scores_table,
+    )
 
     read = read_runs(runs)
     names = [run.label for run in read]
@@ -60,9 +65,7 @@ def report(runs: list[str], out: str = "report.html", split: Literal["val", "tes
         "Accuracy",
         tables=[scores_table(read, split)],
         images=[(svg_data_uri(compare_plot(read, split)), f"COCO's figures on {split}")],
-        details={
-            f"metrics.json of {name}": json.dumps(run.metrics, indent=1) for name, run in zip(names, read, strict=True)
-        },
+        details={f"metrics.json of {name}": figures_text(run) for name, run in zip(names, read, strict=True)},
     )
     binding = [*bindings_section(read), *inside_section(read)]
     sections = [scores, *errors_section(read, split), *curves_section(read), *binding]

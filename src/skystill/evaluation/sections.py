@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 from skystill.evaluation.compare import FIGURES, SHORT, errors_plot, missed_plot, remarks, step_text, text_of
 from skystill.evaluation.curves import binding_matrices, training_curves
@@ -28,6 +30,15 @@ def scores_table(runs: Sequence[Run], split: str) -> TableData:
     ]
     columns = ["run", *FIGURES.values(), "s/step"]
     return TableData(columns, rows, best_ap(runs, split), remarks(runs, split))
+
+
+def figures_text(run: Run) -> str:
+    """A run's metrics.json, but for the hundreds of points of its precision-recall curves."""
+    return json.dumps({k: _brief(v) if isinstance(v, dict) else v for k, v in run.metrics.items()}, indent=1)
+
+
+def _brief(figures: dict[str, Any]) -> dict[str, Any]:
+    return figures | ({"curves": "left out here"} if "curves" in figures else {})
 
 
 def errors_section(runs: Sequence[Run], split: str) -> list[Section]:
