@@ -91,7 +91,7 @@ def test_disagreement_marks_overlooked_objects_and_lone_detections(written):
         ((50, 65), room._ALONE),
     ):
         assert at(sheet, 0, x, y) == ImageColor.getrgb(colour)
-    assert "plane 61" in written
+    assert "plane 0.61" in written
     assert "object that does not count" in written
 
 

@@ -50,7 +50,7 @@ def draw_sheet(annotations: Annotations, summary: Summary, path: str | Path, cou
 
     records = chosen(annotations, count, seed)
     with rc_context({"font.family": families()}), whole_file(Path(path)) as part:
-        _figure(summary, records).savefig(part, format="png", dpi=100)
+        _figure(summary, records).savefig(part, format="png", dpi=100, bbox_inches="tight", pad_inches=0.2)
     return Path(path)
 
 

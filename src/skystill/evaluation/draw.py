@@ -118,20 +118,37 @@ def _draw(picture: Image, boxes: Targets | Detections, texts: Sequence[str], sca
         for points, colour in zip(outlines, colours, strict=True):
             ring = [tuple(point) for point in (*points, points[0], points[1])]
             pen.line(ring, fill="#202020" if dark else colour, width=width, joint="curve")
-    hulls = np.array([_hull(points) for points in outlines]).reshape(-1, 4)
-    placed: list[Rectangle] = []
-    named: set[int] = set()
-    for i in order:
-        spots = _spots(pen, texts[i], hulls[i].tolist(), picture.size, placed) if texts[i] else []
-        hidden = [_hidden(spot, np.delete(hulls, i, axis=0)) for spot in spots]
-        label = int(boxes.labels[i])
-        if spots and (min(hidden) <= _HIDES or label not in named):
-            spot = spots[hidden.index(min(hidden))]
-            pen.rectangle(spot, fill=colours[i])
-            pen.text((spot[0] + 2, spot[1]), texts[i], fill="#111111", font=font(14, texts[i]))
-            placed.append(spot)
-            named.add(label)
+    write_texts(picture, [texts[i] for i in order], [outlines[i] for i in order], [colours[i] for i in order])
     return picture
+
+
+def write_texts(
+    picture: Image,
+    texts: Sequence[str],
+    outlines: Sequence[Sequence[Sequence[float]]],
+    colours: Sequence[str],
+    others: Sequence[Sequence[Sequence[float]]] = (),
+) -> None:
+    """Writes on the picture, above, below or beside each outlined box, its text on its colour, the first ones first.
+
+    A text that would hide another text or box is left out, but for the first of its colour. outlines: points [x, y] of
+    boxes, whose texts may be empty. others: those of more boxes that texts should not hide.
+    """
+    from PIL import ImageDraw
+
+    pen = ImageDraw.Draw(picture)
+    hulls = np.array([_hull(points) for points in (*outlines, *others)]).reshape(-1, 4)
+    placed: list[Rectangle] = []
+    named: set[str] = set()
+    for i, (text, colour) in enumerate(zip(texts, colours, strict=True)):
+        spots = _spots(pen, text, hulls[i].tolist(), picture.size, placed) if text else []
+        hidden = [_hidden(spot, np.delete(hulls, i, axis=0)) for spot in spots]
+        if spots and (min(hidden) <= _HIDES or colour not in named):
+            spot = spots[hidden.index(min(hidden))]
+            pen.rectangle(spot, fill=colour)
+            pen.text((spot[0] + 2, spot[1]), text, fill="#111111", font=font(14, text))
+            placed.append(spot)
+            named.add(colour)
 
 
 def _spots(
@@ -195,7 +212,7 @@ def _enlarged(picture: Image, scale: int) -> Image:
     return picture.resize((picture.width * scale, picture.height * scale), Resampling.BICUBIC)
 
 
-def _hull(points: list[list[float]]) -> Rectangle:
+def _hull(points: Sequence[Sequence[float]]) -> Rectangle:
     xs, ys = zip(*points, strict=True)
     return min(xs), min(ys), max(xs), max(ys)
 

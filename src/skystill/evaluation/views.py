@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from skystill.evaluation.draw import to_picture
+from skystill.evaluation.draw import to_picture, write_texts
 from skystill.evaluation.pairs import corners
 from skystill.fonts import font
 from skystill.structures import Detections, Targets
@@ -101,27 +101,16 @@ def _cells(view: View, scale: float, region: Region, colours: Mapping[float, str
 
 
 def _disagreement(view: View, scale: float, classes: Sequence[str]) -> Image:
-    from PIL import ImageDraw
-
-    picture = _scaled(view, scale)
-    truth = view.truth
+    picture, truth, alone = _scaled(view, scale), view.truth, view.alone
     colours = [_OVERLOOKED if missed else _TRUTH for missed in view.blind.tolist()]
     _outline(picture, truth.boxes[truth.ignore], scale, [_IGNORED] * int(truth.ignore.sum()))
     _outline(picture, truth.counted().boxes, scale, colours)
-    _outline(picture, view.alone.boxes, scale, [_ALONE] * len(view.alone))
-    pen = ImageDraw.Draw(picture)
-    boxes, scores, labels = view.alone.boxes, view.alone.scores.tolist(), view.alone.labels.tolist()
-    for points, score, label in zip((corners(boxes) * scale).tolist(), scores, labels, strict=True):
-        x, y = min(p[0] for p in points), max(p[1] for p in points)
-        text = f"{classes[label]} {100 * score:.0f}"
-        pen.text(
-            (max(x, 2), min(y + 2, picture.height - 16)),
-            text,
-            fill=_ALONE,
-            font=font(13, text),
-            stroke_width=2,
-            stroke_fill="#202020",
-        )
+    yellow = [_ALONE] * len(alone)
+    _outline(picture, alone.boxes, scale, yellow)
+    texts = [f"{classes[k]} {score:.2f}" for k, score in zip(alone.labels.tolist(), alone.scores.tolist(), strict=True)]
+    surest = alone.scores.argsort(descending=True)
+    found, objects = ((corners(boxes) * scale).tolist() for boxes in (alone.boxes[surest], truth.boxes))
+    write_texts(picture, [texts[i] for i in surest.tolist()], found, yellow, objects)
     return picture
 
 
