@@ -26,8 +26,8 @@ def yield_cores() -> None:
 
 
 def waited() -> float:
-    """Seconds since its start in which this thread could have run but had no core; nan where the system does not tell,
-    as Linux does."""
+    """Seconds since its start in which this thread could have run but had no core; nan where the system, unlike Linux,
+    does not tell."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text(encoding="utf-8").split()[1]) / 1e9
     except OSError:
