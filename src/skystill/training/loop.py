@@ -136,12 +136,11 @@ def run_loop(trainer: pl.Trainer, task: Task, data: DataModule, folder: Path, re
     except (SystemExit, RuntimeError) as stop:
         # SystemExit is Lightning's answer to Ctrl-C, which it ignores from then on, and to SIGTERM. One that goes to
         # all processes of the run, as schedulers send it, ends the loader's too, of which torch complains first.
-        if not (trainer.interrupted or trainer.received_sigterm):
+        # To Lightning any error is an interruption.
+        if not (trainer.received_sigterm or (trainer.interrupted and isinstance(stop, SystemExit))):
             raise
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        if hasattr(
-            signal, "SIGCHLD"
-        ):  # else torch raises for each of the loader's processes, wherever this one is then
+        if hasattr(signal, "SIGCHLD"):  # else torch raises for each of the loader's processes, at any line
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         where = f"interrupted in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
         if (folder / LAST).is_file():
