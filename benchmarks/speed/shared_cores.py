@@ -29,12 +29,11 @@ WAITING = {"openmp": {}, "skystill": {"GOMP_SPINCOUNT": SPINS}, "passive": {"OMP
 TRY = """
 import json, sys
 import numpy as np
-import torch
 import skystill
 from skystill.evaluation.cost import measure_cost
 image = np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8)
 cost = measure_cost(skystill.create(sys.argv[1], ["ship"]).eval(), image, runs=15, warmup=3)
-print(json.dumps([cost.total.p50, cost.waited, torch.get_num_threads()]))
+print(json.dumps([cost.total.p50, cost.waited]))
 """
 
 
@@ -50,12 +49,12 @@ def main() -> None:
             found[f"{name}, alone"].append(tried(options.preset, variables))
             with another_program():
                 found[f"{name}, shared"].append(tried(options.preset, variables))
-    median = {name: statistics.median(ms for ms, *_ in rows) for name, rows in found.items()}
+    median = {name: statistics.median(ms for ms, _ in rows) for name, rows in found.items()}
     shown = {
         name: {
             "ms": round(median[name], 1),
             "over_openmp_alone": round(median[name] / median["openmp, alone"], 2),
-            "waited": round(statistics.median(share for _, share, _ in rows), 3),
+            "waited": round(statistics.median(share for _, share in rows), 3),
         }
         for name, rows in found.items()
     }
@@ -67,7 +66,7 @@ def main() -> None:
 
 
 def tried(preset: str, variables: dict[str, str]) -> list[float]:
-    """Milliseconds of an image, the share of waiting, and threads."""
+    """Milliseconds of an image, and the share of waiting."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
     done = subprocess.run(
         [sys.executable, "-c", TRY, preset], env=clean | variables, stdout=subprocess.PIPE, check=True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 BUSY = 0.1  # share of its time that something stood in line for a core, from which on its seconds are marked
@@ -37,6 +38,11 @@ def waited() -> float:
 def is_busy(share: float | None) -> bool:
     """Whether something waited for so much of its time that its seconds mean little; False where that is not known."""
     return share is not None and share > BUSY
+
+
+def note(shares: Iterable[float | None]) -> str:
+    """What the mark means, where one of the shares of waiting brings it; empty else."""
+    return NOTE if any(map(is_busy, shares)) else ""
 
 
 def marked(text: str, share: float | None) -> str:

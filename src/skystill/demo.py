@@ -23,7 +23,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from skystill.contention import NOTE, is_busy, marked
+from skystill.contention import marked, note
 from skystill.data.config import DataConfig
 from skystill.data.module import DataModule
 from skystill.detectors.base import Detector
@@ -222,8 +222,8 @@ def _table(scores: dict[str, CocoScores], costs: dict[str, Cost]) -> TableData:
         figures = [text_of(getattr(scores[key], figure)) for figure in FIGURES]
         price = [f"{cost.parameters / 1e6:.2f}", f"{cost.gflops:.2f}", marked(f"{cost.total.p50:.0f}", cost.waited)]
         rows.append([name, *figures, *price])
-    note = NOTE if any(is_busy(cost.waited) for cost in costs.values()) else ""
-    return TableData(["", *FIGURES.values(), "M param", "GFLOP", "ms p50"], rows, len(rows) - 1, note)
+    said = note(cost.waited for cost in costs.values())
+    return TableData(["", *FIGURES.values(), "M param", "GFLOP", "ms p50"], rows, len(rows) - 1, said)
 
 
 def _rich(table: TableData) -> Table:

@@ -49,6 +49,7 @@ def test_the_demo_walks_the_whole_path(tmp_path: Path, capsys: pytest.CaptureFix
     weights = (out / "ltd" / "student.safetensors").read_bytes()
     (out / "alone" / "metrics.json").unlink()  # as if it had been stopped there
     assert main(["demo", "--out", str(out), "--seed", "1"]) == 0
+    assert "ltd  epoch" not in capsys.readouterr().out  # it stays as it is
     assert (out / "ltd" / "student.safetensors").read_bytes() == weights
     assert json.loads((out / "summary.json").read_text())["ltd"]["ap"] == summary["ltd"]["ap"]
     assert main(["demo", "--out", str(out)]) == 2

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from skystill.contention import NOTE, is_busy, marked
+from skystill.contention import marked, note
 from skystill.evaluation.runs import Run, other_images, ranked
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ def step_text(metrics: Mapping[str, Any]) -> str:
 
 def remarks(runs: Sequence[Run], split: str) -> str:
     """What a reader of the runs' table must know: that they do not compare, what a mark means. Mostly nothing."""
-    busy = any(is_busy(run.metrics.get("waited")) for run in runs)
-    return ". ".join(filter(None, [other_images(runs, split), NOTE if busy else None]))
+    return ". ".join(filter(None, [other_images(runs, split), note(run.metrics.get("waited") for run in runs)]))
 
 
 def compare_plot(runs: Sequence[Run], split: str = "test") -> Figure:

@@ -61,7 +61,7 @@ def draw(image: Pixels, boxes: Targets | Detections, classes: Sequence[str]) -> 
     """
     picture = to_picture(image)
     scale = _enlargement(picture.size)
-    return _draw(_enlarged(picture, scale), boxes, _texts(boxes, classes), scale)
+    return _draw(_enlarged(picture, scale), boxes, texts_of(boxes, classes), scale)
 
 
 def side_by_side(image: Pixels, columns: Mapping[str, Targets | Detections], classes: Sequence[str]) -> Image:
@@ -142,7 +142,8 @@ def write_texts(
     named: set[str] = set()
     for i, (text, colour) in enumerate(zip(texts, colours, strict=True)):
         spots = _spots(pen, text, hulls[i].tolist(), picture.size, placed) if text else []
-        hidden = [_hidden(spot, np.delete(hulls, i, axis=0)) for spot in spots]
+        rest = np.delete(hulls, i, axis=0) if spots else hulls
+        hidden = [_hidden(spot, rest) for spot in spots]
         if spots and (min(hidden) <= _HIDES or colour not in named):
             spot = spots[hidden.index(min(hidden))]
             pen.rectangle(spot, fill=colour)
@@ -194,7 +195,8 @@ def _legend(pen: ImageDraw, entries: Sequence[tuple[str, str]], top: int, width:
         left += 20 + length + 18
 
 
-def _texts(boxes: Targets | Detections, classes: Sequence[str]) -> list[str]:
+def texts_of(boxes: Targets | Detections, classes: Sequence[str]) -> list[str]:
+    """What is written beside each box: its class, and the score of a detection."""
     names = [classes[label] for label in boxes.labels.tolist()]
     if isinstance(boxes, Targets):
         return names

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from skystill.evaluation.draw import to_picture, write_texts
+from skystill.evaluation.draw import texts_of, to_picture, write_texts
 from skystill.evaluation.pairs import corners
 from skystill.fonts import font
 from skystill.structures import Detections, Targets
@@ -107,7 +107,7 @@ def _disagreement(view: View, scale: float, classes: Sequence[str]) -> Image:
     _outline(picture, truth.counted().boxes, scale, colours)
     yellow = [_ALONE] * len(alone)
     _outline(picture, alone.boxes, scale, yellow)
-    texts = [f"{classes[k]} {score:.2f}" for k, score in zip(alone.labels.tolist(), alone.scores.tolist(), strict=True)]
+    texts = texts_of(alone, classes)
     surest = alone.scores.argsort(descending=True)
     found, objects = ((corners(boxes) * scale).tolist() for boxes in (alone.boxes[surest], truth.boxes))
     write_texts(picture, [texts[i] for i in surest.tolist()], found, yellow, objects)
